@@ -1,0 +1,123 @@
+# ecsd: `make help` lists the targets.
+
+VERSION    := 0.1.0
+GIT_HASH   := $(shell git rev-parse --short=8 HEAD 2>/dev/null || echo 00000000)
+PREFIX     ?= /usr
+LIBEXECDIR ?= $(PREFIX)/libexec/ecsd
+DESTDIR    ?=
+
+CC         ?= gcc
+ifeq ($(origin CC),default)
+CC         := gcc
+endif
+B          ?= build
+V          ?= 0
+Q          := $(if $(filter 0,$(V)),@,)
+
+PKGS       := libcurl libcrypto libssl json-c libevent_core libevent_extra sqlite3 libseccomp libcap
+WARN       := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wno-sign-conversion \
+              -Wformat=2 -Wno-format-nonliteral -Wpointer-arith -Wundef -Wvla -Werror
+HARDEN     := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection
+FORTIFY    := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+OPT        ?= -O2 -g
+SAN        ?=
+CPPFLAGS   += -D_GNU_SOURCE -DECSD_VERSION='"$(VERSION)"' -I. -Iagent
+CFLAGS     += -std=gnu17 $(OPT) $(WARN) $(HARDEN) $(SAN)
+LDFLAGS    += -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(SAN)
+ifeq ($(SAN),)
+CPPFLAGS   += $(FORTIFY)
+endif
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS    = $(shell pkg-config --libs $(PKGS)) -lwslay -lm
+
+COMMON     := $(wildcard common/*.c)
+ENDPOINT   := $(wildcard agent/endpoint/server/*.c)
+AGENT_LIB  := $(filter-out agent/main.c,$(wildcard agent/*.c)) \
+              $(foreach d,config aws control docker engine endpoint,$(wildcard agent/$(d)/*.c))
+
+obj        = $(patsubst %.c,$(B)/%.o,$(1))
+UNIT       := $(wildcard tests/unit/test_*.c)
+UNIT_BIN   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT))
+FUZZ       := $(wildcard tests/fuzz/fuzz_*.c)
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
+
+deps: ## install what building and testing need (Debian, as root)
+	@sh tests/deps.sh
+
+build: $(B)/libcommon.a $(B)/libagent.a $(B)/libendpoint.a ## compile into build/
+
+$(B)/libcommon.a: $(call obj,$(COMMON))
+$(B)/libagent.a: $(call obj,$(AGENT_LIB))
+$(B)/libendpoint.a: $(call obj,$(filter-out agent/endpoint/server/main.c,$(ENDPOINT)))
+%.a:
+	@rm -f $@
+	@echo "  AR    $@"
+	$(Q)ar rcs $@ $^
+
+$(B)/ecsd: $(B)/agent/main.o $(B)/libagent.a $(B)/libcommon.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+$(B)/ecs-endpoint: $(B)/agent/endpoint/server/main.o $(B)/libendpoint.a $(B)/libcommon.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$(B)/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+# Objects are rebuilt when compiler or flags change.
+$(B)/flags: FORCE
+	@mkdir -p $(B)
+	@echo '$(CC) $(CPPFLAGS) $(CFLAGS) $(LIBEXECDIR)' | cmp -s - $@ || echo '$(CC) $(CPPFLAGS) $(CFLAGS) $(LIBEXECDIR)' > $@
+FORCE:
+# The commit and the install path are known to one file only.
+$(B)/commit: FORCE
+	@echo '$(GIT_HASH)' | cmp -s - $@ || { mkdir -p $(B); echo '$(GIT_HASH)' > $@; }
+$(B)/agent/version.o: $(B)/commit
+$(B)/agent/version.o: CPPFLAGS += -DECSD_COMMIT='"$(GIT_HASH)"' -DECSD_LIBEXECDIR='"$(LIBEXECDIR)"'
+
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libagent.a $(B)/libendpoint.a $(B)/libcommon.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
+
+run: deps ## build, then run a two-container task on a private instance (KEEP=1 stays up)
+	@$(MAKE) --no-print-directory -s -j2 build
+	@ECSD_BUILD=$(abspath $(B)) /usr/bin/python3 tests/demo/run.py
+
+check: $(UNIT_BIN) ## unit tests only
+	@CMOCKA_MESSAGE_OUTPUT=STDOUT sh tests/unit/run.sh $(UNIT_BIN)
+
+test: deps ## everything: unit tests and integration tests on a real Docker Engine
+	@$(MAKE) --no-print-directory -s -j2 build $(UNIT_BIN)
+	@$(MAKE) --no-print-directory check
+
+check-asan: deps ## unit and integration tests under AddressSanitizer and UBSan
+	@$(MAKE) --no-print-directory -s -j2 B=build/asan OPT='-O1 -g' SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' build build-unit
+	@$(MAKE) --no-print-directory B=build/asan OPT='-O1 -g' SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' check
+	@ECSD_BUILD=$(abspath build/asan) sh tests/run.sh
+
+build-unit: $(UNIT_BIN)
+
+lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck, python syntax; a clang build
+	@sh tests/lint.sh
+
+bench: deps ## time added to a launch, against direct Docker calls in the same run
+	@$(MAKE) --no-print-directory -s -j2 build
+	@ECSD_BUILD=$(abspath $(B)) /usr/bin/python3 tests/bench/launch.py
+
+install: build ## install into DESTDIR/PREFIX
+	install -D -m 0755 $(B)/ecsd $(DESTDIR)$(PREFIX)/sbin/ecsd
+	install -D -m 0755 $(B)/ecs-endpoint $(DESTDIR)$(LIBEXECDIR)/ecs-endpoint
+	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/ecsd/README.md
+	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/ecsd/LICENSE
+
+clean: ## remove build/
+	rm -rf build
+
+.PHONY: help deps build run check test check-asan build-unit lint bench install clean FORCE
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
