@@ -1,0 +1,60 @@
+// Calls of AWS JSON 1.1 services (ECS), signed, with the retry rules and headers of ECS clients
+// (control-plane.md §1.3-1.4, state-changes.md §6.1).
+#pragma once
+
+#include "aws/credentials.h"
+#include "common/error.h"
+#include "common/http.h"
+#include "common/json.h"
+#include "common/loop.h"
+
+struct aws_client;
+struct aws_call;
+
+struct aws_client_options {
+	struct loop *loop;
+	struct http_client *http;
+	struct credentials_chain *credentials;
+	const char *region;        // copied
+	const char *endpoint;      // copied; scheme://host[:port]
+	const char *service;       // "ecs"
+	const char *target_prefix; // "AmazonEC2ContainerServiceV20141113"
+	const char *user_agent;    // copied
+	bool insecure;             // -k
+};
+struct aws_client *aws_client_new(const struct aws_client_options *options);
+struct aws_client *aws_client_free(struct aws_client *client); // cancels calls; returns NULL
+
+enum aws_retry {
+	AWS_RETRY_STANDARD, // 3 attempts, U[0, 2^n) s between them
+	AWS_RETRY_NONE,     // one attempt: aws_client_attempt
+	AWS_RETRY_SUBMIT,   // 298 attempts, 2^n × U{30..59} ms, then 5 min; for the Submit* calls
+};
+
+struct aws_response {
+	json_object *body;    // NULL on error
+	char error_code[128]; // "InvalidParameterException" ...; "" when no answer of the service came
+	struct error error;   // text for an operator: "<Operation>: <Code>: <message>"
+	char message[512];    // the service's own message
+	long status;          // HTTP status, 0 if none
+	bool transient;       // the retry rules count it as retryable (attempts were used up)
+};
+
+// Sends body (borrowed during the call to this function). The callback runs once, never inside this call;
+// response is borrowed, response->body may be kept with json_object_get.
+struct aws_call *aws_client_call(struct aws_client *client, const char *operation, json_object *body,
+				 enum aws_retry retry, void (*done)(const struct aws_response *response, void *arg),
+				 void *arg);
+// One attempt of a Submit* call which the caller itself repeats with a body built anew (control/submit.c). attempt counts
+// from 1; invocation_id (random_uuid) stays the same for all attempts. Headers say "attempt=<n>; max=298".
+struct aws_call *aws_client_attempt(struct aws_client *client, const char *operation, json_object *body,
+				    const char *invocation_id, int attempt,
+				    void (*done)(const struct aws_response *response, void *arg), void *arg);
+void aws_call_cancel(struct aws_call *call); // NULL is fine
+
+// The ECS endpoint of a region (control-plane.md §5.2: ECS_BACKEND_HOST, AWS_ENDPOINT_URL_ECS, AWS_ENDPOINT_URL,
+// FIPS, dual stack, partitions). Caller frees; NULL and err for contradictory settings.
+char *aws_ecs_endpoint(const char *region, const char *backend_host, const char *(*get)(const char *name),
+		       struct error *err);
+// "Amazon ECS Agent - v1.105.1 (<commit>) (linux; LINUX) (+http://aws.amazon.com/ecs/)". Caller frees.
+char *aws_user_agent(const char *os_family);

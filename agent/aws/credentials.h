@@ -1,0 +1,30 @@
+// The credentials ecsd itself signs with (control-plane.md §6): a chain of providers made of one
+// interface: environment, shared file, IMDS role. The first that has a key and a secret wins; its answer
+// is cached until shortly before expiry. Task credentials are another matter (endpoint/).
+#pragma once
+
+#include "common/error.h"
+#include "common/http.h"
+#include "common/loop.h"
+#include <stdint.h>
+
+struct aws_credentials {
+	char *access_key_id, *secret_access_key, *session_token; // session_token NULL when there is none
+	int64_t expires_wall_ms;                                 // 0: never
+};
+void aws_credentials_free(struct aws_credentials *credentials); // wipes the secret; frees members only
+
+struct imds;
+struct credentials_chain;
+
+// imds may be NULL (never asked). Borrows loop and imds.
+struct credentials_chain *credentials_chain_new(struct loop *loop, struct imds *imds);
+struct credentials_chain *credentials_chain_free(struct credentials_chain *chain);
+// Gives credentials that are fresh now: from the cache at once (the callback runs inside the call), or after
+// asking the providers. On failure credentials is NULL and err says what each provider answered. Borrowed during
+// the callback. If a refresh fails while old credentials have not expired, the old ones are given.
+void credentials_chain_get(struct credentials_chain *chain,
+			   void (*done)(const struct aws_credentials *credentials, const struct error *err, void *arg),
+			   void *arg);
+void credentials_chain_cancel(struct credentials_chain *chain, void *arg); // no callback with this arg follows
+void credentials_chain_invalidate(struct credentials_chain *chain);        // next get asks the providers again

@@ -1,0 +1,22 @@
+// What the chain (credentials.c) knows of a source of credentials; private to agent/aws.
+#pragma once
+
+#include "aws/credentials.h"
+
+struct credentials_fetch;
+
+struct credentials_provider {
+	const char *name; // for error texts
+	// Calls fetch->done exactly once, inside this call or later, unless cancelled.
+	void (*start)(struct credentials_fetch *fetch);
+	void (*cancel)(struct credentials_fetch *fetch); // NULL: start never leaves anything under way
+};
+
+// One question to one provider.
+struct credentials_fetch {
+	struct imds *imds; // NULL: not to be asked
+	// credentials are the receiver's from here on; NULL on failure, with the reason in err.
+	void (*done)(struct credentials_fetch *fetch, struct aws_credentials *credentials, const struct error *err);
+};
+
+extern const struct credentials_provider credentials_provider_env, credentials_provider_file, credentials_provider_imds;
