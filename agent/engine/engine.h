@@ -1,0 +1,72 @@
+// The task engine: owns all tasks, decides by the pure functions reconcile() and schedule(), acts
+// through docker/, and keeps every fact on disk before its effects are seen outside.
+//
+// There is one way in (engine_* calls and Docker's answers and events, all of which change facts and
+// mark tasks) and one way out (at the end of each turn: reconcile, commit, then effects).
+#pragma once
+
+#include "common/loop.h"
+#include "docker/docker.h"
+#include "engine/report.h"
+#include "engine/store.h"
+#include "engine/task.h"
+
+struct engine;
+
+struct engine_options {
+	struct loop *loop;
+	struct docker *docker;
+	struct store *store;
+	const char *cluster, *region; // copied; cluster may change until engine_start
+	bool task_iam_role;
+	int pull_behavior; // enum pull_behavior of config.h
+	uint64_t stop_timeout_ms, cleanup_wait_ms, cleanup_jitter_ms;
+	uint16_t port_first, port_last; // dynamic host ports
+	bool exclude_ipv6_bindings;
+	bool cgroup_v2; // the host's, for the create request
+	bool rebuild;   // the store was lost: tasks are rebuilt from Docker's labels
+	// Wiring, see main.c. All called after the commit of the facts they speak of.
+	void (*on_report)(const char *task_arn, void *arg);            // the task has something to report
+	void (*on_task_changed)(const struct task *task, void *arg);   // for introspection
+	void (*on_task_stopped)(const struct task *task, void *arg);   // known STOPPED: application credentials go
+	void (*on_task_forgotten)(const struct task *task, void *arg); // cleaned up
+	void *arg;
+};
+
+struct engine *engine_new(const struct engine_options *options);
+struct engine *engine_free(struct engine *engine);
+// Tasks from the store into memory; a rebuild from Docker's labels follows in engine_start if the store was lost.
+int engine_load(struct engine *engine, struct error *err);
+// Forgets everything loaded, on disk too: the state belongs to another EC2 instance (control-plane.md §7.7).
+void engine_discard(struct engine *engine);
+void engine_set_cluster(struct engine *engine, const char *cluster);
+// Opens Docker's event stream, asks about all known containers, then acts. docker_connect must have succeeded.
+// on_ready: Docker answers and acting has begun.
+void engine_start(struct engine *engine, void (*on_ready)(void *arg), void *arg);
+bool engine_ready(const struct engine *engine);
+
+// --- from the control plane ---
+// Takes a decoded task. A known ARN only advances the desired status (the new object is freed). Nothing is done on
+// Docker before the task is on disk.
+void engine_add_task(struct engine *engine, struct task *task);
+// Reports STOPPED with a reason for a task that is not kept (refused on decoding). On disk like any other report.
+void engine_report_refused(struct engine *engine, const char *task_arn, const char *reason);
+// false: no such task.
+bool engine_stop_task(struct engine *engine, const char *task_arn);
+struct task *engine_task(const struct engine *engine, const char *task_arn);
+bool engine_set_credentials_id(struct engine *engine, const char *task_arn, bool execution, const char *id);
+void engine_each_task(const struct engine *engine, void (*visit)(const struct task *task, void *arg), void *arg);
+// New tasks are refused without acknowledgement while the disk is full.
+bool engine_accepts_tasks(const struct engine *engine);
+// Calls done once everything changed so far is on disk (in the same turn's end, or later if the disk is full).
+void engine_after_commit(struct engine *engine, void (*done)(void *arg), void *arg);
+void engine_after_commit_cancel(struct engine *engine, void *arg);
+
+// --- to the control plane: control/submit.c ---
+// The next report for the task, or false if there is none to send now. Each message carries one task status, oldest first,
+// with the container changes that came before it. batch: also when only container changes are there (the 10-30 s timer).
+bool engine_next_report(struct engine *engine, const char *task_arn, bool batch, struct state_change *change);
+// ECS has accepted it, or refused it for good (then why is kept in the task's history).
+void engine_report_done(struct engine *engine, const char *task_arn, int64_t last_transition, const char *refused_why);
+// Visits the ARNs that have unreported transitions.
+void engine_each_unreported(const struct engine *engine, void (*visit)(const char *task_arn, void *arg), void *arg);

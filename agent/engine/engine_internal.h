@@ -1,0 +1,112 @@
+// Shared by the files of the engine; nobody else includes it.
+//
+//   engine.c      tasks in memory, the turn's end: reconcile, schedule, commit, effects
+//   operations.c  starts operations on Docker and takes their answers
+//   observe.c     what Docker says about a container, from inspect, events, process exits and lists
+//   reports.c     transitions and the reports made of them
+//   rebuild.c     tasks from Docker's labels when the database was lost
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/reconcile.h"
+
+struct entry;
+
+// A container as callbacks know it: stable as long as its task is.
+struct container_ref {
+	struct engine *engine;
+	struct entry *entry;
+	size_t index;
+};
+
+// A transition in memory until ECS has accepted it.
+struct record {
+	int64_t id;
+	ssize_t container; // index; -1: the task's own status
+	int status;
+	char *reason;
+	bool has_exit_code;
+	int32_t exit_code;
+	int64_t at_ms;
+	bool stored;
+};
+
+struct entry {
+	struct task *task;
+	struct container_ref *refs;
+	struct record *records;
+	size_t record_count;
+	bool refused; // only a report: the task was not taken (its task struct holds nothing but the ARN)
+	bool touched; // facts changed: reconcile at the end of the turn
+	bool waiting; // wants a slot
+	bool changed; // for introspection
+	bool notify;  // has new transitions: tell submit after the commit
+	bool forget;
+	bool told_stopped;
+	uint64_t wake_at; // loop time, 0: none
+	int64_t mark_id;  // reported up to here, to be written; 0: nothing to write
+	char *mark_refused;
+};
+
+struct after_commit {
+	void (*done)(void *arg);
+	void *arg;
+};
+
+struct engine {
+	struct engine_options o;
+	struct entry **entries; // by sequence
+	size_t count;
+	uint64_t last_sequence;
+	int64_t last_transition;
+	uint16_t last_port;
+	bool ready, commit_failed;
+	bool reopened; // the event stream was: the next list answer clears all waiting
+	struct after_commit *after;
+	size_t after_count;
+	struct timer wake, resync, retry;
+	void (*on_ready)(void *arg);
+	void *on_ready_arg;
+	struct docker_call *list_call;
+};
+
+enum {
+	RESYNC_MS = 60 * 1000,  // how often Docker's list is compared with what is known
+	RETRY_COMMIT_MS = 1000, // after a commit that failed
+	UNKNOWN_BACKOFF_MIN_MS = 200,
+	UNKNOWN_BACKOFF_MAX_MS = 10 * 1000,
+	PULL_ATTEMPTS = 5, // docker-mapping.md §3
+};
+
+// engine.c
+struct entry *engine_entry(const struct engine *engine, const char *task_arn);
+struct entry *engine_insert(struct engine *engine, struct task *task); // takes the task
+void engine_touch(struct entry *entry);
+void engine_touch_waiting(struct engine *engine);
+// The task's known status follows from its containers'; a step that is passed at once is recorded all the same.
+void engine_update_known(struct engine *engine, struct entry *entry);
+static inline struct container *ref_container(const struct container_ref *ref)
+{
+	return &ref->entry->task->containers[ref->index];
+}
+
+// reports.c
+void engine_record_task(struct engine *engine, struct entry *entry, enum task_status status);
+void engine_record_container(struct engine *engine, struct entry *entry, size_t index, enum container_status status);
+void record_done(struct record *record);
+
+// operations.c
+void engine_operate(struct container_ref *ref, enum operation operation);
+void engine_fail_container(struct container_ref *ref, const char *name, const char *text); // error, desired STOPPED
+void engine_back_off(struct container_ref *ref); // nothing is known: ask again later
+
+// observe.c
+void engine_advance(struct container_ref *ref, enum container_status status);
+void engine_observe(struct container_ref *ref, const struct docker_container *info);
+void engine_observe_missing(struct container_ref *ref);
+void engine_release_process(struct container *container); // pidfd and its watch
+void engine_watch_docker(struct engine *engine);
+void engine_resync(void *engine); // compares Docker's list with what is known
+
+// rebuild.c
+void engine_rebuild(struct engine *engine, const struct docker_summary *list, size_t count);

@@ -1,0 +1,427 @@
+#include "engine/engine_internal.h"
+
+#include "common/backoff.h"
+#include "common/log.h"
+#include "common/util.h"
+#include "config/config.h"
+#include "docker/create_request.h"
+#include <inttypes.h>
+
+// --- what every operation shares ---
+
+static struct docker *docker_of(const struct container_ref *ref)
+{
+	return ref->engine->o.docker;
+}
+
+// An operation has ended: the container is free for the next.
+static struct container *finish(struct container_ref *ref)
+{
+	struct container *c = ref_container(ref);
+	log_debug("operation ended", "task=%s container=%s operation=%s took_ms=%" PRIu64, ref->entry->task->arn,
+		  c->name, operation_name(c->in_flight), loop_now(ref->engine->o.loop) - c->in_flight_since);
+	c->call = NULL;
+	c->in_flight = OP_NONE;
+	engine_touch(ref->entry);
+	engine_touch_waiting(ref->engine);
+	return c;
+}
+
+void engine_fail_container(struct container_ref *ref, const char *name, const char *text)
+{
+	struct container *c = ref_container(ref);
+	log_error("container failed", "task=%s container=%s error=%s text=%s", ref->entry->task->arn, c->name, name,
+		  text);
+	container_set_error(c, name, text);
+	c->desired = CONTAINER_STOPPED;
+	c->dirty = true;
+	engine_touch(ref->entry);
+}
+
+static void back_off(struct container_ref *ref, double min_ms, double max_ms, double multiple)
+{
+	struct container *c = ref_container(ref);
+	struct backoff backoff = BACKOFF(min_ms, max_ms, multiple, 0.2);
+	uint64_t delay = 0;
+	c->failures++;
+	for (uint32_t i = 0; i < c->failures && i < 64; i++)
+		delay = backoff_next(&backoff);
+	c->not_before = loop_now(ref->engine->o.loop) + delay;
+	engine_touch(ref->entry);
+}
+
+void engine_back_off(struct container_ref *ref)
+{
+	back_off(ref, UNKNOWN_BACKOFF_MIN_MS, UNKNOWN_BACKOFF_MAX_MS, 2);
+}
+
+// Whether the operation took effect is not known: Docker is asked before anything else is done or said.
+static void outcome_unknown(struct container_ref *ref, const struct docker_error *err, enum operation operation)
+{
+	struct container *c = ref_container(ref);
+	log_warn("Docker gave no answer; the container will be inspected", "task=%s container=%s operation=%s error=%s",
+		 ref->entry->task->arn, c->name, operation_name(operation), err->message);
+	if (c->docker_id || c->docker_name)
+		c->must_inspect = true;
+	engine_back_off(ref);
+}
+
+static void no_failures(struct container *c)
+{
+	c->failures = 0;
+	c->not_before = 0;
+}
+
+// --- image ---
+
+static struct json_strings *copy_strings(const struct json_strings *from)
+{
+	struct json_strings *to = xcalloc(1, sizeof(*to));
+	to->items = xcalloc(from->count + 1, sizeof(char *));
+	for (size_t i = 0; i < from->count; i++)
+		to->items[to->count++] = xstrdup(from->items[i]);
+	return to;
+}
+
+// Digest of the image's own repository among RepoDigests (docker-mapping.md §21.2).
+static char *digest_for(const char *image, const struct docker_image *found)
+{
+	size_t length = strlen(image);
+	const char *slash = strrchr(image, '/');
+	const char *colon = strchr(slash ? slash : image, ':');
+	if (colon)
+		length = (size_t)(colon - image);
+	for (size_t i = 0; i < found->repo_digests.count; i++) {
+		const char *entry = found->repo_digests.items[i];
+		const char *at = strchr(entry, '@');
+		if (at && (size_t)(at - entry) == length && strncmp(entry, image, length) == 0)
+			return xstrdup(at + 1);
+	}
+	return NULL;
+}
+
+static void note_digest(struct container *c, const struct docker_image *image)
+{
+	const char *at = strchr(c->image, '@');
+	if (at)
+		str_replace(&c->image_digest, at + 1);
+	if (c->image_digest || image->repo_digests.count == 0)
+		return;
+	c->image_digest = digest_for(c->image, image);
+	if (!c->image_digest && c->known == CONTAINER_NONE) {
+		_cleanup_free_ char *text = xasprintf("failed to find a repo digest matching '%s'", c->image);
+		container_set_error(c, "CannotPullImageManifestError", text);
+	}
+}
+
+static void on_image(const struct docker_error *err, const struct docker_image *image, void *arg)
+{
+	struct container_ref *ref = arg;
+	struct container *c = finish(ref);
+	if (err->failure == DOCKER_UNKNOWN) {
+		outcome_unknown(ref, err, OP_IMAGE_INSPECT);
+		c->must_inspect = false; // an image was asked about, not the container
+		return;
+	}
+	no_failures(c);
+	static const struct json_strings none;
+	c->image_env = copy_strings(image ? &image->env : &none);
+	if (!image)
+		return; // not there: it is pulled, or the create call will say so
+	str_replace(&c->image_id, image->id);
+	note_digest(c, image);
+	c->dirty = true;
+}
+
+static void on_pull_progress(const char *status, void *arg)
+{
+	struct container_ref *ref = arg;
+	log_debug("pulling", "task=%s container=%s status=%s", ref->entry->task->arn, ref_container(ref)->name, status);
+}
+
+static void pull_failed(struct container_ref *ref, const struct docker_error *err)
+{
+	struct container *c = ref_container(ref);
+	int behavior = ref->engine->o.pull_behavior;
+	container_set_error(c, err->name, err->message);
+	if (behavior == PULL_ALWAYS || behavior == PULL_ONCE) {
+		engine_fail_container(ref, err->name, err->message);
+		engine_stop_task(ref->engine,
+				 ref->entry->task->arn); // also for a non-essential container (task-engine.md §7.1)
+		return;
+	}
+	// default, prefer-cached: a cached image may do; if there is none, create fails and this error is the one reported.
+	engine_advance(ref, CONTAINER_PULLED);
+}
+
+static void on_pulled(const struct docker_error *err, void *arg)
+{
+	struct container_ref *ref = arg;
+	struct container *c = finish(ref);
+	struct task *task = ref->entry->task;
+	task->pull_stopped_ms = wall_ms(); // of the last pull, failed ones included (state-changes.md §8.5)
+	task->dirty = true;
+	if (err->failure == DOCKER_OK) {
+		log_info("image pulled", "task=%s container=%s image=%s", task->arn, c->name, c->image);
+		no_failures(c);
+		if (c->image_env) { // asked about before it was there
+			for (size_t i = 0; i < c->image_env->count; i++)
+				free(c->image_env->items[i]);
+			free(c->image_env->items);
+			free(TAKE(c->image_env));
+		}
+		engine_advance(ref, CONTAINER_PULLED);
+		return;
+	}
+	log_warn("image pull failed", "task=%s container=%s image=%s attempt=%u error=%s", task->arn, c->name, c->image,
+		 c->failures + 1, err->message);
+	bool final = err->failure != DOCKER_UNKNOWN && c->failures + 1 >= PULL_ATTEMPTS;
+	if (err->failure == DOCKER_NOT_FOUND || final) {
+		no_failures(c);
+		pull_failed(ref, err);
+		return;
+	}
+	back_off(ref, 1100, 5000, 2); // docker-mapping.md §3
+}
+
+static void start_pull(struct container_ref *ref)
+{
+	struct container *c = ref_container(ref);
+	struct task *task = ref->entry->task;
+	if (task->pull_started_ms == 0) {
+		task->pull_started_ms = wall_ms();
+		task->dirty = true;
+	}
+	c->call = docker_pull(docker_of(ref), c->image, NULL, on_pull_progress, on_pulled, ref);
+}
+
+// --- create ---
+
+static bool is_ours(const struct container_ref *ref, const struct docker_container *info)
+{
+	return str_equal(json_get_string(info->labels, LABEL_TASK_ARN), ref->entry->task->arn) &&
+	       str_equal(json_get_string(info->labels, LABEL_CONTAINER_NAME), ref_container(ref)->name);
+}
+
+// The name was taken: by an earlier create call of ours whose answer was lost, or by a stranger.
+static void on_conflict(const struct docker_error *err, const struct docker_container *info, void *arg)
+{
+	struct container_ref *ref = arg;
+	struct container *c = finish(ref);
+	if (info && is_ours(ref, info)) {
+		log_info("container adopted by its name", "task=%s container=%s docker_id=%s", ref->entry->task->arn,
+			 c->name, info->id);
+		no_failures(c);
+		engine_observe(ref, info);
+	} else if (err->failure == DOCKER_OK || err->failure == DOCKER_NOT_FOUND) {
+		log_warn("container name is taken; another one is drawn", "task=%s container=%s name=%s",
+			 ref->entry->task->arn, c->name, c->docker_name);
+		free(TAKE(c->docker_name));
+		c->dirty = true;
+	} else {
+		engine_back_off(ref); // the create call, with the same name, comes to the same point again
+	}
+}
+
+static void on_created(const struct docker_error *err, const char *id, void *arg)
+{
+	struct container_ref *ref = arg;
+	struct container *c = finish(ref);
+	switch (err->failure) {
+	case DOCKER_OK:
+		log_info("container created", "task=%s container=%s docker_id=%s", ref->entry->task->arn, c->name, id);
+		no_failures(c);
+		str_replace(&c->docker_id, id);
+		c->created_ms = wall_ms();
+		engine_advance(ref, CONTAINER_CREATED);
+		break;
+	case DOCKER_UNKNOWN:
+		outcome_unknown(ref, err, OP_CREATE);
+		break;
+	case DOCKER_CONFLICT:
+		c->in_flight = OP_INSPECT;
+		c->in_flight_since = loop_now(ref->engine->o.loop);
+		c->call = docker_inspect(docker_of(ref), c->docker_name, on_conflict, ref);
+		break;
+	default:
+		engine_fail_container(ref, err->name, err->message);
+	}
+}
+
+static void start_create(struct container_ref *ref)
+{
+	struct engine *engine = ref->engine;
+	struct container *c = ref_container(ref);
+	struct create_context context = {
+		.cluster = engine->o.cluster,
+		.region = engine->o.region,
+		.image_env = c->image_env,
+		.task_iam_role = engine->o.task_iam_role,
+		.cgroup_v2 = engine->o.cgroup_v2,
+	};
+	const char *name = "UnknownError";
+	struct error err = {0};
+	_cleanup_json_ json_object *body = create_request_build(ref->entry->task, c, &context, &name, &err);
+	if (!body) {
+		finish(ref);
+		free(TAKE(c->docker_name)); // there never was a call with it (introspection.md §5.3)
+		engine_fail_container(ref, name, err.message);
+		loop_wake(engine->o.loop);
+		return;
+	}
+	c->call = docker_create(docker_of(ref), c->docker_name, body, on_created, ref);
+}
+
+// --- start, stop, inspect, remove ---
+
+static void on_inspected(const struct docker_error *err, const struct docker_container *info, void *arg)
+{
+	struct container_ref *ref = arg;
+	struct container *c = finish(ref);
+	switch (err->failure) {
+	case DOCKER_OK:
+		no_failures(c);
+		engine_observe(ref, info);
+		break;
+	case DOCKER_NOT_FOUND:
+		no_failures(c);
+		engine_observe_missing(ref);
+		break;
+	default: // 500 and the like: as good as no answer
+		outcome_unknown(ref, err, OP_INSPECT);
+	}
+}
+
+static void start_inspect(struct container_ref *ref)
+{
+	struct container *c = ref_container(ref);
+	c->in_flight = OP_INSPECT;
+	c->in_flight_since = loop_now(ref->engine->o.loop);
+	c->must_inspect = false; // what happens from now on sets it again
+	c->call = docker_inspect(docker_of(ref), c->docker_id ? c->docker_id : c->docker_name, on_inspected, ref);
+}
+
+static void on_started(const struct docker_error *err, void *arg)
+{
+	struct container_ref *ref = arg;
+	struct container *c = finish(ref);
+	switch (err->failure) {
+	case DOCKER_OK:
+	case DOCKER_NOT_MODIFIED:
+		no_failures(c);
+		start_inspect(ref); // ports, process and, if it was quick, exit code
+		break;
+	case DOCKER_UNKNOWN:
+		outcome_unknown(ref, err, OP_START);
+		break;
+	default:
+		engine_fail_container(ref, err->name, err->message);
+	}
+}
+
+static void on_stopped(const struct docker_error *err, void *arg)
+{
+	struct container_ref *ref = arg;
+	struct container *c = finish(ref);
+	switch (err->failure) {
+	case DOCKER_OK:
+	case DOCKER_NOT_MODIFIED:
+		no_failures(c);
+		start_inspect(ref);
+		break;
+	case DOCKER_NOT_FOUND:
+		container_set_error(c, err->name, err->message);
+		engine_advance(ref, CONTAINER_STOPPED);
+		break;
+	case DOCKER_UNKNOWN:
+		outcome_unknown(ref, err, OP_STOP);
+		break;
+	default: // it still runs, so it is not reported as stopped (docs/COMPATIBILITY.md); 1 s to 5 s: docker-mapping.md §3
+		log_error("container cannot be stopped; trying again", "task=%s container=%s error=%s",
+			  ref->entry->task->arn, c->name, err->message);
+		c->stop_attempts++;
+		c->dirty = true;
+		c->must_inspect = true;
+		back_off(ref, 1000, 5000, 1.3);
+	}
+}
+
+static void start_stop(struct container_ref *ref)
+{
+	struct container *c = ref_container(ref);
+	uint64_t timeout_s = c->stop_timeout_s ? c->stop_timeout_s : ref->engine->o.stop_timeout_ms / 1000;
+	log_info("container is to stop", "task=%s container=%s timeout_s=%" PRIu64, ref->entry->task->arn, c->name,
+		 timeout_s);
+	c->call = docker_stop(docker_of(ref), c->docker_id, timeout_s, on_stopped, ref);
+}
+
+static void on_volume_removed(const struct docker_error *err, void *arg)
+{
+	(void)arg;
+	if (err->failure != DOCKER_OK && err->failure != DOCKER_NOT_FOUND)
+		log_warn("volume not removed", "error=%s", err->message);
+}
+
+// The task's own volumes go with its last container.
+static void remove_volumes(struct container_ref *ref)
+{
+	const struct task *task = ref->entry->task;
+	for (size_t i = 0; i < task->container_count; i++) {
+		const struct container *c = &task->containers[i];
+		if (!c->removed && (c->docker_id || c->docker_name))
+			return;
+	}
+	for (size_t i = 0; i < task->volume_count; i++) {
+		if (task->volumes[i].docker_name)
+			docker_volume_remove(docker_of(ref), task->volumes[i].docker_name, on_volume_removed, NULL);
+	}
+}
+
+static void on_removed(const struct docker_error *err, void *arg)
+{
+	struct container_ref *ref = arg;
+	struct container *c = finish(ref);
+	if (err->failure == DOCKER_UNKNOWN) {
+		engine_back_off(ref);
+		return;
+	}
+	if (err->failure != DOCKER_OK && err->failure != DOCKER_NOT_FOUND)
+		log_error("container not removed; left alone", "task=%s container=%s error=%s", ref->entry->task->arn,
+			  c->name, err->message);
+	c->removed = true;
+	remove_volumes(ref);
+}
+
+void engine_operate(struct container_ref *ref, enum operation operation)
+{
+	struct container *c = ref_container(ref);
+	if (c->in_flight != OP_NONE)
+		return;
+	c->in_flight = operation;
+	c->in_flight_since = loop_now(ref->engine->o.loop);
+	switch (operation) {
+	case OP_IMAGE_INSPECT:
+		c->call = docker_image_inspect(docker_of(ref), c->image, on_image, ref);
+		break;
+	case OP_PULL:
+		start_pull(ref);
+		break;
+	case OP_CREATE:
+		start_create(ref);
+		break;
+	case OP_START:
+		c->call = docker_start(docker_of(ref), c->docker_id, on_started, ref);
+		break;
+	case OP_STOP:
+		start_stop(ref);
+		break;
+	case OP_INSPECT:
+		start_inspect(ref);
+		break;
+	case OP_REMOVE:
+		c->call = docker_remove(docker_of(ref), c->docker_id ? c->docker_id : c->docker_name, on_removed, ref);
+		break;
+	case OP_NONE:
+		break;
+	}
+}

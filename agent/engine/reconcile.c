@@ -1,0 +1,233 @@
+#include "engine/reconcile.h"
+
+#include "common/util.h"
+#include "engine/dependency.h"
+
+static struct action *add(struct actions *out, enum action_kind kind)
+{
+	if (out->count == out->capacity) {
+		out->capacity = out->capacity ? out->capacity * 2 : 8;
+		out->items = xreallocarray(out->items, out->capacity, sizeof(*out->items));
+	}
+	struct action *action = &out->items[out->count++];
+	*action = (struct action){.kind = kind};
+	return action;
+}
+
+static void wake(struct actions *out, uint64_t at)
+{
+	add(out, ACTION_WAKE)->at = at;
+}
+
+static void operate(struct actions *out, size_t index, enum operation operation)
+{
+	struct action *action = add(out, ACTION_OPERATE);
+	action->container = index;
+	action->operation = operation;
+}
+
+static void become(struct actions *out, size_t index, enum container_status status)
+{
+	struct action *action = add(out, ACTION_CONTAINER_KNOWN);
+	action->container = index;
+	action->container_status = status;
+}
+
+bool action_is_decision(const struct action *action)
+{
+	return action->kind < ACTION_OPERATE;
+}
+
+void actions_clear(struct actions *actions)
+{
+	for (size_t i = 0; i < actions->count; i++)
+		free(actions->items[i].text);
+	actions->count = 0;
+}
+
+void actions_free(struct actions *actions)
+{
+	actions_clear(actions);
+	free(actions->items);
+	*actions = (struct actions){0};
+}
+
+enum task_status reconcile_known_status(const struct task *task)
+{
+	if (task->container_count == 0)
+		return task->known; // never gets a known status, never reports (state-changes.md §2.3)
+	enum task_status lowest = TASK_STOPPED;
+	bool essential_stopped = false;
+	for (size_t i = 0; i < task->container_count; i++) {
+		const struct container *c = &task->containers[i];
+		enum task_status status = task_status_of_container(c->known);
+		if (status < lowest)
+			lowest = status;
+		essential_stopped |= c->essential && c->known == CONTAINER_STOPPED;
+	}
+	// With an essential container gone, "the rest runs" is not news (task-engine.md §5).
+	if (essential_stopped && lowest == TASK_RUNNING)
+		return task->known;
+	return lowest > task->known ? lowest : task->known;
+}
+
+// --- decisions about the task as a whole ---
+
+static bool decide_task(const struct task *task, struct actions *out)
+{
+	if (task->desired != TASK_STOPPED) {
+		for (size_t i = 0; i < task->container_count; i++) {
+			const struct container *c = &task->containers[i];
+			if (c->essential && (c->known == CONTAINER_STOPPED || c->desired == CONTAINER_STOPPED)) {
+				add(out, ACTION_TASK_STOP);
+				return true;
+			}
+		}
+	}
+	enum task_status known = reconcile_known_status(task);
+	if (known > task->known) {
+		add(out, ACTION_TASK_KNOWN)->task_status = known;
+		return true;
+	}
+	return false;
+}
+
+// --- one container ---
+
+static void stop_container(const struct task *task, size_t index, struct actions *out)
+{
+	const struct container *c = &task->containers[index];
+	if (c->known < CONTAINER_RUNNING)
+		become(out, index, CONTAINER_STOPPED); // never ran: Docker has nothing to stop (task-engine.md §6.1)
+	else if (dependency_may_stop(task, c))
+		operate(out, index, OP_STOP);
+}
+
+// The image must be asked about before the create call: its id is reported locally and its ENV decides about AWS_REGION.
+static void advance_container(const struct task *task, size_t index, const struct reconcile_env *env,
+			      struct actions *out)
+{
+	const struct container *c = &task->containers[index];
+	char *text = NULL;
+	int64_t wake_in = 0;
+	switch (dependency_check(task, c, env->wall_ms, env->scale, &wake_in, &text)) {
+	case DEPENDENCY_FAILED: {
+		struct action *action = add(out, ACTION_CONTAINER_NEVER);
+		action->container = index;
+		action->text = text;
+		return;
+	}
+	case DEPENDENCY_BLOCKED:
+		if (wake_in > 0)
+			wake(out, env->now + (uint64_t)wake_in);
+		return;
+	case DEPENDENCY_MET:
+		break;
+	}
+	switch (c->known) {
+	case CONTAINER_NONE:
+		if (env->inspect_before_pull && !c->image_env)
+			operate(out, index, OP_IMAGE_INSPECT);
+		else
+			become(out, index, CONTAINER_MANIFEST_PULLED);
+		return;
+	case CONTAINER_MANIFEST_PULLED:
+		if (env->inspect_before_pull && c->image_id)
+			become(out, index, CONTAINER_PULLED);
+		else
+			operate(out, index, OP_PULL);
+		return;
+	case CONTAINER_PULLED:
+		operate(out, index, c->image_env ? OP_CREATE : OP_IMAGE_INSPECT);
+		return;
+	case CONTAINER_CREATED:
+		operate(out, index, OP_START);
+		return;
+	default:
+		return;
+	}
+}
+
+static void reconcile_container(const struct task *task, size_t index, const struct reconcile_env *env,
+				struct actions *out)
+{
+	const struct container *c = &task->containers[index];
+	if (c->known == CONTAINER_STOPPED)
+		return;
+	if ((c->in_flight == OP_PULL || c->in_flight == OP_IMAGE_INSPECT) && c->desired == CONTAINER_STOPPED) {
+		become(out, index, CONTAINER_STOPPED); // a pull is given up, not waited for
+		return;
+	}
+	if (c->in_flight != OP_NONE)
+		return;
+	if (c->not_before > env->now) {
+		wake(out, c->not_before);
+		return;
+	}
+	if (c->must_inspect) {
+		operate(out, index, OP_INSPECT); // nothing is decided on a fact that may be stale
+		return;
+	}
+	if (c->desired == CONTAINER_STOPPED)
+		stop_container(task, index, out);
+	else if (c->known < c->desired)
+		advance_container(task, index, env, out);
+}
+
+// --- clean-up (task-engine.md §12) ---
+
+static void clean_up(const struct task *task, const struct reconcile_env *env, struct actions *out)
+{
+	if (task->unreported)
+		return; // a report still to be sent needs the task
+	double waited = (double)(env->wall_ms - task->known_ms) * env->scale;
+	double wait = (double)env->cleanup_wait_ms + task->jitter * (double)env->cleanup_jitter_ms;
+	if (waited < wait) {
+		wake(out, env->now + (uint64_t)(wait - waited) + 1);
+		return;
+	}
+	bool clean = true;
+	for (size_t i = 0; i < task->container_count; i++) {
+		const struct container *c = &task->containers[i];
+		if (c->removed || (!c->docker_id && !c->docker_name))
+			continue;
+		clean = false;
+		if (c->in_flight != OP_NONE)
+			continue;
+		if (c->not_before > env->now)
+			wake(out, c->not_before);
+		else
+			operate(out, i, OP_REMOVE);
+	}
+	if (clean)
+		add(out, ACTION_FORGET);
+}
+
+void reconcile(const struct task *task, const struct reconcile_env *env, struct actions *out)
+{
+	actions_clear(out);
+	if (decide_task(task, out))
+		return;
+	if (task->known == TASK_STOPPED) {
+		clean_up(task, env, out);
+		return;
+	}
+	if (task->container_count == 0 && task->desired == TASK_STOPPED) {
+		add(out, ACTION_FORGET);
+		return;
+	}
+	for (size_t i = 0; i < task->container_count; i++)
+		reconcile_container(task, i, env, out);
+	bool decision = false;
+	for (size_t i = 0; i < out->count; i++)
+		decision |= action_is_decision(&out->items[i]);
+	if (!decision)
+		return;
+	// Decisions come alone: what follows from them is asked in the next round.
+	size_t kept = 0;
+	for (size_t i = 0; i < out->count; i++) {
+		if (action_is_decision(&out->items[i]))
+			out->items[kept++] = out->items[i];
+	}
+	out->count = kept;
+}

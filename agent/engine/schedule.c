@@ -1,0 +1,40 @@
+#include "engine/schedule.h"
+
+const struct schedule_limits schedule_default_limits = {
+	.slots = {[SCHEDULE_PULL] = 4, [SCHEDULE_CREATE] = 4, [SCHEDULE_START] = 4},
+};
+
+void schedule(struct schedule_ask *asks, size_t count, const struct schedule_limits *limits)
+{
+	unsigned busy[SCHEDULE_KINDS] = {0}, all[SCHEDULE_KINDS] = {0};
+	for (size_t i = 0; i < count; i++) {
+		if (!asks[i].in_flight)
+			continue;
+		all[asks[i].kind]++;
+		if (asks[i].age_ms < SCHEDULE_STUCK_MS)
+			busy[asks[i].kind]++;
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct schedule_ask *ask = &asks[i];
+		if (ask->in_flight)
+			continue;
+		unsigned bound = limits->slots[ask->kind];
+		ask->granted = bound == 0 || (busy[ask->kind] < bound && all[ask->kind] < bound * SCHEDULE_HARD_CAP);
+		if (ask->granted) {
+			busy[ask->kind]++;
+			all[ask->kind]++;
+		}
+	}
+}
+
+uint16_t schedule_port(const uint8_t *used, uint16_t first, uint16_t last_port, uint16_t last_assigned)
+{
+	uint32_t size = (uint32_t)last_port - first + 1;
+	uint32_t start = last_assigned >= first && last_assigned < last_port ? (uint32_t)last_assigned + 1 - first : 0;
+	for (uint32_t i = 0; i < size; i++) {
+		uint16_t port = (uint16_t)(first + (start + i) % size);
+		if (!port_used(used, port))
+			return port;
+	}
+	return 0;
+}

@@ -1,0 +1,480 @@
+#include "engine/store.h"
+
+#include "common/log.h"
+#include "common/util.h"
+#include "engine/store_codec.h"
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+enum statement {
+	SQL_BEGIN,
+	SQL_COMMIT,
+	SQL_ROLLBACK,
+	SQL_PUT_TASK,
+	SQL_PUT_CONTAINER,
+	SQL_DELETE_TASK,
+	SQL_DELETE_CONTAINERS,
+	SQL_DELETE_TRANSITIONS,
+	SQL_PUT_TRANSITION,
+	SQL_MARK,
+	SQL_PRUNE,
+	SQL_COUNT,
+};
+
+// Migrations only add columns and tables, so that an older version can still read.
+static const char schema[] =
+	"CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
+	"INSERT OR IGNORE INTO meta VALUES ('schema', '1');"
+	"CREATE TABLE IF NOT EXISTS task (arn TEXT PRIMARY KEY, sequence INTEGER NOT NULL, definition TEXT NOT NULL,"
+	" known TEXT NOT NULL, desired TEXT NOT NULL, credentials_id TEXT, execution_credentials_id TEXT, reason TEXT,"
+	" known_ms INTEGER NOT NULL, pull_started_ms INTEGER NOT NULL, pull_stopped_ms INTEGER NOT NULL,"
+	" execution_stopped_ms INTEGER NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS container (task TEXT NOT NULL, name TEXT NOT NULL, known TEXT NOT NULL,"
+	" desired TEXT NOT NULL, docker_name TEXT, docker_id TEXT, image_id TEXT, image_digest TEXT, exit_code INTEGER,"
+	" error_name TEXT, error_text TEXT, bindings TEXT, host_ports TEXT, created_ms INTEGER NOT NULL,"
+	" started_ms INTEGER NOT NULL, finished_ms INTEGER NOT NULL, stop_attempts INTEGER NOT NULL,"
+	" PRIMARY KEY (task, name));"
+	"CREATE TABLE IF NOT EXISTS transition (id INTEGER PRIMARY KEY, task TEXT NOT NULL, container TEXT, status "
+	"INTEGER NOT NULL,"
+	" reason TEXT, exit_code INTEGER, at_ms INTEGER NOT NULL, reported INTEGER NOT NULL DEFAULT 0, refused TEXT);"
+	"CREATE INDEX IF NOT EXISTS transition_task ON transition (task, id);";
+
+static const char *const sql[SQL_COUNT] = {
+	[SQL_BEGIN] = "BEGIN IMMEDIATE",
+	[SQL_COMMIT] = "COMMIT",
+	[SQL_ROLLBACK] = "ROLLBACK",
+	[SQL_PUT_TASK] = "INSERT OR REPLACE INTO task VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+	[SQL_PUT_CONTAINER] = "INSERT OR REPLACE INTO container VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[SQL_DELETE_TASK] = "DELETE FROM task WHERE arn = ?",
+	[SQL_DELETE_CONTAINERS] = "DELETE FROM container WHERE task = ?",
+	[SQL_DELETE_TRANSITIONS] = "DELETE FROM transition WHERE task = ?",
+	[SQL_PUT_TRANSITION] = "INSERT OR REPLACE INTO transition (id, task, container, status, reason, exit_code, "
+			       "at_ms) VALUES (?,?,?,?,?,?,?)",
+	[SQL_MARK] = "UPDATE transition SET reported = 1, refused = ? WHERE task = ? AND id <= ? AND reported = 0",
+	// A refused task has no row: its report is all there is, and goes when it was delivered.
+	[SQL_PRUNE] = "DELETE FROM transition WHERE task = ?1 AND reported = 1 AND NOT EXISTS (SELECT 1 FROM task "
+		      "WHERE arn = ?1)",
+};
+
+struct store {
+	sqlite3 *db;
+	sqlite3_stmt *statements[SQL_COUNT];
+	char *path, *ballast;
+	bool disk_full, in_transaction;
+};
+
+static int failed(struct store *store, struct error *err, const char *what)
+{
+	int code = sqlite3_errcode(store->db);
+	int number = code == SQLITE_FULL ? ENOSPC : code == SQLITE_IOERR ? EIO : code == SQLITE_READONLY ? EROFS : EIO;
+	if (code == SQLITE_IOERR && sqlite3_system_errno(store->db) == ENOSPC)
+		number = ENOSPC;
+	return error_set(err, number, "%s: %s: %s", store->path, what, sqlite3_errmsg(store->db));
+}
+
+// types: one letter a parameter: s text (NULL allowed), i int64.
+static int run(struct store *store, enum statement which, struct error *err, const char *types, ...)
+{
+	sqlite3_stmt *statement = store->statements[which];
+	if (!statement) {
+		if (sqlite3_prepare_v3(store->db, sql[which], -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL) !=
+		    SQLITE_OK)
+			return failed(store, err, sql[which]);
+		store->statements[which] = statement;
+	}
+	va_list args;
+	va_start(args, types);
+	for (int i = 0; types[i]; i++) {
+		if (types[i] == 'i') {
+			sqlite3_bind_int64(statement, i + 1, va_arg(args, int64_t));
+		} else {
+			const char *text = va_arg(args, const char *);
+			if (text)
+				sqlite3_bind_text(statement, i + 1, text, -1, SQLITE_TRANSIENT);
+			else
+				sqlite3_bind_null(statement, i + 1);
+		}
+	}
+	va_end(args);
+	int r = sqlite3_step(statement);
+	int result = r == SQLITE_DONE || r == SQLITE_ROW ? 0 : failed(store, err, sql[which]);
+	sqlite3_reset(statement);
+	sqlite3_clear_bindings(statement);
+	return result;
+}
+
+// --- ballast: room that is given up when the disk is full, so that stops and reports still can be written ---
+
+static int ballast_take(struct store *store)
+{
+	_cleanup_close_ int fd = open(store->ballast, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	int r = posix_fallocate(fd, 0, STORE_BALLAST_BYTES);
+	if (r != 0) {
+		unlink(store->ballast);
+		return -r;
+	}
+	return 0;
+}
+
+static void ballast_give_up(struct store *store)
+{
+	if (store->disk_full)
+		return;
+	store->disk_full = true;
+	unlink(store->ballast);
+	log_error("disk is full: new tasks are refused until there is room; running tasks go on", "path=%s",
+		  store->path);
+}
+
+bool store_disk_full(const struct store *store)
+{
+	return store->disk_full;
+}
+
+void store_reclaim(struct store *store)
+{
+	if (!store->disk_full || ballast_take(store) < 0)
+		return;
+	store->disk_full = false;
+	log_info("disk has room again: tasks are accepted", "path=%s", store->path);
+}
+
+// --- open ---
+
+static int exec(struct store *store, const char *text, struct error *err)
+{
+	return sqlite3_exec(store->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : failed(store, err, "open");
+}
+
+static int check_row(void *ok, int count, char **values, char **names)
+{
+	(void)names;
+	*(bool *)ok = count == 1 && str_equal(values[0], "ok");
+	return 0;
+}
+
+static int open_database(struct store *store, struct error *err)
+{
+	// EXCLUSIVE locking keeps the WAL index in memory: no shared-memory file that a full disk could break.
+	static const char pragmas[] = "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+				      "PRAGMA wal_autocheckpoint=128; PRAGMA journal_size_limit=1048576;"
+				      "PRAGMA cache_size=-256; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;";
+	mode_t mask = umask(077);
+	int r = sqlite3_open_v2(store->path, &store->db,
+				SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+	umask(mask);
+	if (r != SQLITE_OK)
+		return failed(store, err, "open");
+	bool ok = false;
+	if ((r = exec(store, pragmas, err)) < 0)
+		return r;
+	if (sqlite3_exec(store->db, "PRAGMA quick_check(1)", check_row, &ok, NULL) != SQLITE_OK || !ok)
+		return error_set(err, EBADMSG, "%s: the database is damaged", store->path);
+	return exec(store, schema, err);
+}
+
+static void close_database(struct store *store)
+{
+	for (int i = 0; i < SQL_COUNT; i++) {
+		sqlite3_finalize(store->statements[i]);
+		store->statements[i] = NULL;
+	}
+	sqlite3_close(store->db);
+	store->db = NULL;
+}
+
+static bool is_corruption(const struct store *store, const struct error *err)
+{
+	int code = sqlite3_errcode(store->db);
+	return err->code == EBADMSG || code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_ERROR;
+}
+
+static int set_aside(struct store *store, const struct error *why, struct error *err)
+{
+	char time[40];
+	format_rfc3339_ms(wall_ms(), time);
+	_cleanup_free_ char *aside = xasprintf("%s.corrupt-%s", store->path, time);
+	if (rename(store->path, aside) < 0)
+		return error_set_errno(err, errno, "rename %s to %s", store->path, aside);
+	static const char *const companions[] = {"-wal", "-journal", "-shm"};
+	for (size_t i = 0; i < ARRAY_SIZE(companions); i++) {
+		_cleanup_free_ char *from = xasprintf("%s%s", store->path, companions[i]);
+		_cleanup_free_ char *to = xasprintf("%s%s", aside, companions[i]);
+		if (rename(from, to) < 0 && errno != ENOENT)
+			return error_set_errno(err, errno, "rename %s to %s", from, to);
+	}
+	log_error("the state database cannot be read; it is set aside and rebuilt from Docker's labels",
+		  "error=%s aside=%s", why->message, aside);
+	return 0;
+}
+
+struct store *store_open(const char *data_dir, enum store_state *state, struct error *err)
+{
+	*state = STORE_OPENED;
+	int r = make_directory(data_dir, 0700);
+	if (r < 0) {
+		error_set_errno(err, -r, "make data directory %s", data_dir);
+		return NULL;
+	}
+	struct store *store = xcalloc(1, sizeof(*store));
+	store->path = xasprintf("%s/ecsd.db", data_dir);
+	store->ballast = xasprintf("%s/ballast", data_dir);
+	struct stat st;
+	if (stat(store->path, &st) < 0 || st.st_size == 0)
+		*state = STORE_CREATED;
+	struct error why = {0};
+	r = open_database(store, &why);
+	if (r < 0 && is_corruption(store, &why)) {
+		close_database(store);
+		*state = STORE_SET_ASIDE;
+		if ((r = set_aside(store, &why, err)) == 0)
+			r = open_database(store, &why);
+	}
+	if (r == -ENOSPC) { // not even room for the schema: the ballast of an earlier run may help
+		unlink(store->ballast);
+		close_database(store);
+		r = open_database(store, &why);
+	}
+	if (r < 0) {
+		error_set(err, why.code ? why.code : -r, "%s", why.message);
+		return store_close(store);
+	}
+	if (ballast_take(store) < 0)
+		ballast_give_up(store);
+	return store;
+}
+
+struct store *store_close(struct store *store)
+{
+	if (!store)
+		return NULL;
+	close_database(store);
+	free(store->path);
+	free(store->ballast);
+	free(store);
+	return NULL;
+}
+
+// --- writing ---
+
+int store_begin(struct store *store, struct error *err)
+{
+	int r = run(store, SQL_BEGIN, err, "");
+	store->in_transaction = r == 0;
+	return r;
+}
+
+void store_rollback(struct store *store)
+{
+	// SQLite has rolled back by itself after some errors; then there is nothing to do.
+	if (!sqlite3_get_autocommit(store->db))
+		(void)run(store, SQL_ROLLBACK, NULL, "");
+	store->in_transaction = false;
+}
+
+int store_commit(struct store *store, struct error *err)
+{
+	int r = run(store, SQL_COMMIT, err, "");
+	if (r == 0)
+		store->in_transaction = false;
+	return r;
+}
+
+void store_note_failure(struct store *store, int result)
+{
+	if (result == -ENOSPC)
+		ballast_give_up(store);
+}
+
+int store_put_task(struct store *store, const struct task *task, struct error *err)
+{
+	return run(store, SQL_PUT_TASK, err, "sissssssiiii", task->arn, (int64_t)task->sequence,
+		   json_text(task->definition), task_status_name(task->known), task_status_name(task->desired),
+		   task->credentials_id, task->execution_credentials_id, task->reason, task->known_ms,
+		   task->pull_started_ms, task->pull_stopped_ms, task->execution_stopped_ms);
+}
+
+int store_put_container(struct store *store, const struct task *task, size_t index, struct error *err)
+{
+	const struct container *c = &task->containers[index];
+	_cleanup_json_ json_object *bindings = store_encode_bindings(c);
+	_cleanup_json_ json_object *ports = store_encode_ports(c);
+	char exit_code[16] = "";
+	if (c->has_exit_code)
+		snprintf(exit_code, sizeof(exit_code), "%d", c->exit_code);
+	return run(store, SQL_PUT_CONTAINER, err, "sssssssssssssiiii", task->arn, c->name,
+		   container_status_name(c->known), container_status_name(c->desired), c->docker_name, c->docker_id,
+		   c->image_id, c->image_digest, c->has_exit_code ? exit_code : NULL, c->error.name, c->error.text,
+		   json_text(bindings), json_text(ports), c->created_ms, c->started_ms, c->finished_ms,
+		   (int64_t)c->stop_attempts);
+}
+
+int store_delete_task(struct store *store, const char *task_arn, struct error *err)
+{
+	int r = run(store, SQL_DELETE_TRANSITIONS, err, "s", task_arn);
+	if (r == 0)
+		r = run(store, SQL_DELETE_CONTAINERS, err, "s", task_arn);
+	return r < 0 ? r : run(store, SQL_DELETE_TASK, err, "s", task_arn);
+}
+
+int store_put_transition(struct store *store, const struct transition *t, struct error *err)
+{
+	char exit_code[16] = "";
+	if (t->has_exit_code)
+		snprintf(exit_code, sizeof(exit_code), "%d", t->exit_code);
+	return run(store, SQL_PUT_TRANSITION, err, "ississi", t->id, t->task_arn, t->container, (int64_t)t->status,
+		   t->reason, t->has_exit_code ? exit_code : NULL, t->at_ms);
+}
+
+int store_mark_reported(struct store *store, const char *task_arn, int64_t id, const char *refused_why,
+			struct error *err)
+{
+	int r = run(store, SQL_MARK, err, "ssi", refused_why, task_arn, id);
+	return r < 0 ? r : run(store, SQL_PRUNE, err, "s", task_arn);
+}
+
+// --- loading ---
+
+static char *column_text(sqlite3_stmt *s, int i)
+{
+	return xstrdup((const char *)sqlite3_column_text(s, i));
+}
+
+static void read_container(sqlite3_stmt *s, struct container *c)
+{
+	container_status_parse((const char *)sqlite3_column_text(s, 1), &c->known);
+	container_status_parse((const char *)sqlite3_column_text(s, 2), &c->desired);
+	c->docker_name = column_text(s, 3);
+	c->docker_id = column_text(s, 4);
+	c->image_id = column_text(s, 5);
+	c->image_digest = column_text(s, 6);
+	c->has_exit_code = sqlite3_column_type(s, 7) != SQLITE_NULL;
+	c->exit_code = sqlite3_column_int(s, 7);
+	c->error.name = column_text(s, 8);
+	c->error.text = column_text(s, 9);
+	store_decode_bindings((const char *)sqlite3_column_text(s, 10), c);
+	store_decode_ports((const char *)sqlite3_column_text(s, 11), c);
+	c->created_ms = sqlite3_column_int64(s, 12);
+	c->started_ms = sqlite3_column_int64(s, 13);
+	c->finished_ms = sqlite3_column_int64(s, 14);
+	c->stop_attempts = (uint32_t)sqlite3_column_int(s, 15);
+	c->dirty = false;
+}
+
+static int load_containers(struct store *store, struct task *task, struct error *err)
+{
+	sqlite3_stmt *s;
+	if (sqlite3_prepare_v2(store->db,
+			       "SELECT name, known, desired, docker_name, docker_id, image_id, image_digest, "
+			       "exit_code, error_name,"
+			       " error_text, bindings, host_ports, created_ms, started_ms, finished_ms, stop_attempts"
+			       " FROM container WHERE task = ?",
+			       -1, &s, NULL) != SQLITE_OK)
+		return failed(store, err, "load containers");
+	sqlite3_bind_text(s, 1, task->arn, -1, SQLITE_TRANSIENT);
+	int r;
+	while ((r = sqlite3_step(s)) == SQLITE_ROW) {
+		struct container *c = task_container(task, (const char *)sqlite3_column_text(s, 0));
+		if (c)
+			read_container(s, c);
+		else
+			log_error("stored container is not in its task's definition; ignored", "task=%s container=%s",
+				  task->arn, sqlite3_column_text(s, 0));
+	}
+	sqlite3_finalize(s);
+	return r == SQLITE_DONE ? 0 : failed(store, err, "load containers");
+}
+
+static struct task *read_task(sqlite3_stmt *s)
+{
+	const char *definition = (const char *)sqlite3_column_text(s, 2);
+	struct error why = {0};
+	_cleanup_json_ json_object *object = json_parse(definition, strlen(definition), &why);
+	_cleanup_free_ char *reason = NULL;
+	struct task *task = NULL;
+	if (!object || task_decode(object, &task, &reason) != TASK_ACCEPTED) {
+		log_error("stored task cannot be read; ignored", "task=%s error=%s", sqlite3_column_text(s, 0),
+			  reason ? reason : why.message);
+		return NULL;
+	}
+	task->sequence = (uint64_t)sqlite3_column_int64(s, 1);
+	if (str_equal((const char *)sqlite3_column_text(s, 3), "PULLED") ||
+	    !task_status_parse((const char *)sqlite3_column_text(s, 3), &task->known))
+		task->known = TASK_NONE;
+	task_status_parse((const char *)sqlite3_column_text(s, 4), &task->desired);
+	task->credentials_id = column_text(s, 5);
+	task->execution_credentials_id = column_text(s, 6);
+	task->reason = column_text(s, 7);
+	task->known_ms = sqlite3_column_int64(s, 8);
+	task->pull_started_ms = sqlite3_column_int64(s, 9);
+	task->pull_stopped_ms = sqlite3_column_int64(s, 10);
+	task->execution_stopped_ms = sqlite3_column_int64(s, 11);
+	task->stored = true;
+	task->dirty = false;
+	return task;
+}
+
+static int load_tasks(struct store *store, const struct store_visitor *visitor, uint64_t *last_sequence,
+		      struct error *err)
+{
+	sqlite3_stmt *s;
+	if (sqlite3_prepare_v2(store->db, "SELECT * FROM task ORDER BY sequence", -1, &s, NULL) != SQLITE_OK)
+		return failed(store, err, "load tasks");
+	int r, result = 0;
+	while (result == 0 && (r = sqlite3_step(s)) == SQLITE_ROW) {
+		struct task *task = read_task(s);
+		if (!task)
+			continue;
+		if (task->sequence > *last_sequence)
+			*last_sequence = task->sequence;
+		if ((result = load_containers(store, task, err)) < 0)
+			task_free(task);
+		else
+			visitor->task(task, visitor->arg);
+	}
+	if (result == 0 && r != SQLITE_DONE)
+		result = failed(store, err, "load tasks");
+	sqlite3_finalize(s);
+	return result;
+}
+
+static int load_transitions(struct store *store, const struct store_visitor *visitor, int64_t *last, struct error *err)
+{
+	sqlite3_stmt *s;
+	if (sqlite3_prepare_v2(store->db,
+			       "SELECT id, task, container, status, reason, exit_code, at_ms, reported FROM transition "
+			       "ORDER BY id",
+			       -1, &s, NULL) != SQLITE_OK)
+		return failed(store, err, "load transitions");
+	int r;
+	while ((r = sqlite3_step(s)) == SQLITE_ROW) {
+		struct transition t = {
+			.id = sqlite3_column_int64(s, 0),
+			.task_arn = (const char *)sqlite3_column_text(s, 1),
+			.container = (const char *)sqlite3_column_text(s, 2),
+			.status = sqlite3_column_int(s, 3),
+			.reason = (const char *)sqlite3_column_text(s, 4),
+			.has_exit_code = sqlite3_column_type(s, 5) != SQLITE_NULL,
+			.exit_code = sqlite3_column_int(s, 5),
+			.at_ms = sqlite3_column_int64(s, 6),
+		};
+		*last = t.id;
+		if (!sqlite3_column_int(s, 7))
+			visitor->transition(&t, visitor->arg);
+	}
+	sqlite3_finalize(s);
+	return r == SQLITE_DONE ? 0 : failed(store, err, "load transitions");
+}
+
+int store_load(struct store *store, const struct store_visitor *visitor, int64_t *last_transition,
+	       uint64_t *last_sequence, struct error *err)
+{
+	*last_transition = 0;
+	*last_sequence = 0;
+	int r = load_tasks(store, visitor, last_sequence, err);
+	return r < 0 ? r : load_transitions(store, visitor, last_transition, err);
+}

@@ -1,0 +1,61 @@
+// The state store: SQLite (WAL, synchronous=FULL) in the data directory, mode 0600. One transaction
+// for each turn of the loop. It holds facts only: no credential and no secret value.
+//
+// Tables: task, container (one row each, replaced as a whole), transition (facts in order of
+// occurrence with a `reported` mark), meta. Migrations only add, so that an older version can still read.
+//
+// A full disk is survived: some MiB of ballast beside the database are given up on the first ENOSPC,
+// and taken back when there is room again.
+#pragma once
+
+#include "common/error.h"
+#include "engine/report.h"
+#include "engine/task.h"
+
+struct store;
+
+enum { STORE_BALLAST_BYTES = 4 << 20 };
+
+enum store_state {
+	STORE_OPENED,
+	STORE_CREATED,   // there was none, or an empty file
+	STORE_SET_ASIDE, // it was damaged: renamed to ecsd.db.corrupt-<time>, and a new one made
+};
+// Opens or creates <data_dir>/ecsd.db.
+struct store *store_open(const char *data_dir, enum store_state *state, struct error *err);
+struct store *store_close(struct store *store);
+bool store_disk_full(const struct store *store); // the ballast is gone
+void store_reclaim(struct store *store);         // tries to take the ballast back; now and then while disk_full
+
+// --- within one turn: begin, writes, commit ---
+int store_begin(struct store *store, struct error *err);
+int store_put_task(struct store *store, const struct task *task, struct error *err); // the task's own row
+int store_put_container(struct store *store, const struct task *task, size_t index, struct error *err);
+int store_delete_task(struct store *store, const char *task_arn, struct error *err); // with containers and transitions
+struct transition {
+	int64_t id; // order; given by the caller, grows
+	const char *task_arn;
+	const char *container; // NULL: the task's own status
+	int status;            // enum task_status or enum container_status
+	const char *reason;    // container: "<name>: <text>"; task: task reason; NULL: none
+	bool has_exit_code;
+	int32_t exit_code;
+	int64_t at_ms; // wall clock
+};
+int store_put_transition(struct store *store, const struct transition *transition, struct error *err);
+// Marks all transitions of the task up to id: reported, or given up with the answer's text.
+int store_mark_reported(struct store *store, const char *task_arn, int64_t id, const char *refused_why,
+			struct error *err);
+int store_commit(struct store *store, struct error *err); // after a failure: store_rollback
+void store_rollback(struct store *store);
+// After any failed write: -ENOSPC gives the ballast up.
+void store_note_failure(struct store *store, int result);
+
+// --- start ---
+struct store_visitor {
+	void (*task)(struct task *task, void *arg); // ownership passes; containers and their facts are in it
+	void (*transition)(const struct transition *transition, void *arg); // unreported ones, in order
+	void *arg;
+};
+int store_load(struct store *store, const struct store_visitor *visitor, int64_t *last_transition,
+	       uint64_t *last_sequence, struct error *err);

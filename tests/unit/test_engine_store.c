@@ -1,0 +1,223 @@
+// The store: what is written comes back, damage is set aside, nothing secret is on disk.
+#include "engine/store.h"
+
+#include "common/util.h"
+#include <fcntl.h>
+#include <glob.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#define ARN "arn:aws:ecs:us-west-2:123456789012:task/lab/0123"
+
+static char directory[64];
+
+static int make_directory_for_test(void **state)
+{
+	(void)state;
+	snprintf(directory, sizeof(directory), "/tmp/ecsd-store-XXXXXX");
+	return mkdtemp(directory) ? 0 : -1;
+}
+
+static int remove_directory(void **state)
+{
+	(void)state;
+	_cleanup_free_ char *command = xasprintf("rm -rf %s", directory);
+	return system(command);
+}
+
+static struct task *sample(void)
+{
+	static const char text[] =
+		"{\"arn\":\"" ARN "\",\"desiredStatus\":\"RUNNING\",\"containers\":[{\"name\":\"m\",\"image\":\"i\","
+		"\"portMappings\":[{\"containerPort\":80}]}],"
+		"\"roleCredentials\":{\"secretAccessKey\":\"verySecret\"}}";
+	json_object *object = json_parse(text, strlen(text), NULL);
+	struct task *task;
+	char *reason;
+	assert_int_equal(task_decode(object, &task, &reason), TASK_ACCEPTED);
+	json_object_put(object);
+	task->sequence = 3;
+	task->known = TASK_CREATED;
+	task->credentials_id = xstrdup("cred");
+	struct container *c = &task->containers[0];
+	c->known = CONTAINER_CREATED;
+	c->docker_name = xstrdup("ecs-x");
+	c->docker_id = xstrdup("abc");
+	c->has_exit_code = true;
+	c->exit_code = 137;
+	c->host_ports[0] = 32768;
+	c->bindings = xcalloc(1, sizeof(*c->bindings));
+	c->binding_count = 1;
+	c->bindings[0] = (struct port_binding){
+		.container_port = 80, .host_port = 32768, .protocol = "tcp", .bind_ip = "0.0.0.0"};
+	container_set_error(c, "OutOfMemoryError", "text");
+	return task;
+}
+
+static void write_sample(void)
+{
+	enum store_state state_found;
+	struct error err = {0};
+	struct store *store = store_open(directory, &state_found, &err);
+	assert_non_null(store);
+	struct task *task = sample();
+	assert_int_equal(store_begin(store, &err), 0);
+	assert_int_equal(store_put_task(store, task, &err), 0);
+	assert_int_equal(store_put_container(store, task, 0, &err), 0);
+	struct transition running = {
+		.id = 1, .task_arn = ARN, .container = "m", .status = CONTAINER_RUNNING, .at_ms = 5};
+	struct transition stopped = {.id = 2, .task_arn = ARN, .status = TASK_STOPPED, .reason = "why", .at_ms = 6};
+	assert_int_equal(store_put_transition(store, &running, &err), 0);
+	assert_int_equal(store_put_transition(store, &stopped, &err), 0);
+	assert_int_equal(store_mark_reported(store, ARN, 1, NULL, &err), 0);
+	assert_int_equal(store_commit(store, &err), 0);
+	task_free(task);
+	store_close(store);
+}
+
+struct loaded {
+	struct task *task;
+	int transitions;
+	int64_t id;
+	int status;
+	char reason[16];
+};
+
+static void on_task(struct task *task, void *arg)
+{
+	((struct loaded *)arg)->task = task;
+}
+
+static void on_transition(const struct transition *t, void *arg)
+{
+	struct loaded *loaded = arg;
+	loaded->transitions++;
+	loaded->id = t->id;
+	loaded->status = t->status;
+	snprintf(loaded->reason, sizeof(loaded->reason), "%s", t->reason ? t->reason : "");
+}
+
+static void load(struct loaded *loaded, enum store_state *found)
+{
+	struct error err = {0};
+	struct store *store = store_open(directory, found, &err);
+	if (!store)
+		fail_msg("%s", err.message);
+	struct store_visitor visitor = {on_task, on_transition, loaded};
+	int64_t last;
+	uint64_t sequence;
+	assert_int_equal(store_load(store, &visitor, &last, &sequence, &err), 0);
+	store_close(store);
+}
+
+static void test_round_trip(void **state)
+{
+	(void)state;
+	write_sample();
+	struct loaded loaded = {0};
+	enum store_state state_found;
+	load(&loaded, &state_found);
+	assert_int_equal(state_found, STORE_OPENED);
+	struct container *c = &loaded.task->containers[0];
+	assert_int_equal(loaded.task->sequence, 3);
+	assert_int_equal(loaded.task->known, TASK_CREATED);
+	assert_string_equal(loaded.task->credentials_id, "cred");
+	assert_int_equal(c->known, CONTAINER_CREATED);
+	assert_string_equal(c->docker_id, "abc");
+	assert_true(c->has_exit_code);
+	assert_int_equal(c->exit_code, 137);
+	assert_int_equal(c->host_ports[0], 32768);
+	assert_int_equal(c->binding_count, 1);
+	assert_string_equal(c->bindings[0].bind_ip, "0.0.0.0");
+	assert_string_equal(c->error.name, "OutOfMemoryError");
+	assert_int_equal(loaded.transitions, 1);
+	assert_int_equal(loaded.id, 2);
+	assert_int_equal(loaded.status, TASK_STOPPED);
+	assert_string_equal(loaded.reason, "why");
+	task_free(loaded.task);
+}
+
+static void test_rollback_leaves_nothing(void **state)
+{
+	(void)state;
+	enum store_state state_found;
+	struct error err = {0};
+	struct store *store = store_open(directory, &state_found, &err);
+	struct task *task = sample();
+	assert_int_equal(store_begin(store, &err), 0);
+	assert_int_equal(store_put_task(store, task, &err), 0);
+	store_rollback(store);
+	store_close(store);
+	task_free(task);
+	struct loaded loaded = {0};
+	load(&loaded, &state_found);
+	assert_null(loaded.task);
+}
+
+static void test_delete(void **state)
+{
+	(void)state;
+	write_sample();
+	enum store_state state_found;
+	struct error err = {0};
+	struct store *store = store_open(directory, &state_found, &err);
+	assert_int_equal(store_begin(store, &err), 0);
+	assert_int_equal(store_delete_task(store, ARN, &err), 0);
+	assert_int_equal(store_commit(store, &err), 0);
+	store_close(store);
+	struct loaded loaded = {0};
+	load(&loaded, &state_found);
+	assert_null(loaded.task);
+	assert_int_equal(loaded.transitions, 0);
+}
+
+static void test_damage_is_set_aside(void **state)
+{
+	(void)state;
+	write_sample();
+	_cleanup_free_ char *path = xasprintf("%s/ecsd.db", directory);
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+	char garbage[8192];
+	memset(garbage, 'x', sizeof(garbage));
+	assert_int_equal(pwrite(fd, garbage, sizeof(garbage), 0), (ssize_t)sizeof(garbage));
+	struct loaded loaded = {0};
+	enum store_state state_found;
+	load(&loaded, &state_found);
+	assert_int_equal(state_found, STORE_SET_ASIDE);
+	assert_null(loaded.task);
+	_cleanup_free_ char *pattern = xasprintf("%s/ecsd.db.corrupt-*", directory);
+	glob_t found;
+	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+	globfree(&found);
+	load(&loaded, &state_found);
+	assert_int_equal(state_found, STORE_OPENED);
+}
+
+static void test_nothing_secret_and_private(void **state)
+{
+	(void)state;
+	write_sample();
+	_cleanup_free_ char *command = xasprintf("grep -rq verySecret %s", directory);
+	assert_int_not_equal(system(command), 0);
+	_cleanup_free_ char *path = xasprintf("%s/ecsd.db", directory);
+	struct stat st;
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_round_trip, make_directory_for_test, remove_directory),
+		cmocka_unit_test_setup_teardown(test_rollback_leaves_nothing, make_directory_for_test,
+						remove_directory),
+		cmocka_unit_test_setup_teardown(test_delete, make_directory_for_test, remove_directory),
+		cmocka_unit_test_setup_teardown(test_damage_is_set_aside, make_directory_for_test, remove_directory),
+		cmocka_unit_test_setup_teardown(test_nothing_secret_and_private, make_directory_for_test,
+						remove_directory),
+	};
+	return cmocka_run_group_tests_name("engine: store", tests, NULL, NULL);
+}
