@@ -49,7 +49,7 @@ help: ## list the targets
 deps: ## install what building and testing need (Debian, as root)
 	@sh tests/deps.sh
 
-build: $(B)/libcommon.a $(B)/libagent.a $(B)/libendpoint.a ## compile into build/
+build: $(B)/ecsd $(B)/ecs-endpoint ## compile ecsd and ecs-endpoint into build/
 
 $(B)/libcommon.a: $(call obj,$(COMMON))
 $(B)/libagent.a: $(call obj,$(AGENT_LIB))
@@ -89,12 +89,13 @@ run: deps ## build, then run a two-container task on a private instance (KEEP=1 
 	@$(MAKE) --no-print-directory -s -j2 build
 	@ECSD_BUILD=$(abspath $(B)) /usr/bin/python3 tests/demo/run.py
 
-check: $(UNIT_BIN) ## unit tests only
+check: $(B)/ecs-endpoint $(UNIT_BIN) ## unit tests only
 	@CMOCKA_MESSAGE_OUTPUT=STDOUT sh tests/unit/run.sh $(UNIT_BIN)
 
 test: deps ## everything: unit tests and integration tests on a real Docker Engine
 	@$(MAKE) --no-print-directory -s -j2 build $(UNIT_BIN)
 	@$(MAKE) --no-print-directory check
+	@ECSD_BUILD=$(abspath $(B)) sh tests/run.sh
 
 check-asan: deps ## unit and integration tests under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory -s -j2 B=build/asan OPT='-O1 -g' SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' build build-unit

@@ -1,0 +1,435 @@
+// ecsd: start-up order, wiring and shutdown. Each subsystem is one *_new call; what they tell each
+// other goes through the callbacks below, so that agent/engine knows nothing of ACS and
+// agent/control nothing of Docker.
+
+#include "aws/credentials.h"
+#include "aws/imds.h"
+#include "common/backoff.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/util.h"
+#include "config/config.h"
+#include "control/acs.h"
+#include "control/instance.h"
+#include "control/submit.h"
+#include "docker/docker.h"
+#include "endpoint/endpoint.h"
+#include "endpoint/spawner.h"
+#include "engine/engine.h"
+#include "engine/introspect.h"
+#include "version.h"
+#include <curl/curl.h>
+#include <getopt.h>
+#include <signal.h>
+
+// Exit codes as the official agent's supervisor reads them (control-plane.md §2.2).
+enum { EXIT_OK = 0, EXIT_ERROR = 1, EXIT_TERMINAL = 5 };
+
+struct app {
+	struct config config;
+	struct loop *loop;
+	struct http_client *http, *docker_http;
+	struct imds *imds;
+	struct credentials_chain *credentials;
+	struct docker *docker;
+	struct store *store;
+	struct engine *engine;
+	struct instance *instance;
+	struct endpoint *endpoint;
+	struct submit *submit;
+	struct acs *acs;
+	struct watch *on_term, *on_int;
+	struct timer docker_retry;
+	struct backoff docker_backoff;
+	int spawner_fd;
+	int exit_code;
+	enum store_state store_state;
+};
+
+static void stop(struct app *app, int exit_code)
+{
+	app->exit_code = exit_code;
+	loop_stop(app->loop);
+}
+
+// --- engine -> endpoint and submit ---
+
+static void on_report(const char *task_arn, void *arg)
+{
+	struct app *app = arg;
+	submit_notify(app->submit, task_arn);
+}
+
+static void on_task_changed(const struct task *task, void *arg)
+{
+	struct app *app = arg;
+	const char **ids = xcalloc(task->container_count + 1, sizeof(*ids));
+	size_t count = 0;
+	for (size_t i = 0; i < task->container_count; i++) {
+		const struct container *c = &task->containers[i];
+		if (c->docker_id || c->docker_name)
+			ids[count++] = c->docker_id ? c->docker_id : c->docker_name;
+	}
+	_cleanup_free_ char *json = introspect_task(task);
+	endpoint_set_task(app->endpoint, task->arn, json, ids, count);
+	free(ids);
+}
+
+// The application's credentials end with the task, the execution role's with its clean-up (credentials-endpoint.md §5).
+static void on_task_stopped(const struct task *task, void *arg)
+{
+	struct app *app = arg;
+	if (task->credentials_id)
+		endpoint_remove(app->endpoint, task->credentials_id);
+}
+
+static void on_task_forgotten(const struct task *task, void *arg)
+{
+	struct app *app = arg;
+	if (task->execution_credentials_id)
+		endpoint_remove(app->endpoint, task->execution_credentials_id);
+	endpoint_remove_task(app->endpoint, task->arn);
+}
+
+static void expect_credentials(const struct task *task, void *arg)
+{
+	struct app *app = arg;
+	if (task->credentials_id && task->known != TASK_STOPPED)
+		endpoint_expect(app->endpoint, task->credentials_id, task->arn, ROLE_TASK_APPLICATION);
+	if (task->execution_credentials_id)
+		endpoint_expect(app->endpoint, task->execution_credentials_id, task->arn, ROLE_TASK_EXECUTION);
+}
+
+// --- start-up, step by step ---
+
+static void on_registered(void *arg)
+{
+	struct app *app = arg;
+	engine_set_cluster(app->engine, instance_cluster(app->instance));
+	endpoint_set_instance(app->endpoint, instance_cluster(app->instance), instance_arn(app->instance));
+	struct acs_options options = {
+		.loop = app->loop,
+		.instance = app->instance,
+		.credentials = app->credentials,
+		.engine = app->engine,
+		.endpoint = app->endpoint,
+		.docker_version = docker_server_version(app->docker),
+		.insecure = app->config.accept_insecure_cert,
+	};
+	app->acs = acs_new(&options);
+	submit_start(app->submit);
+	acs_start(app->acs);
+}
+
+static void on_register_failed(int exit_code, void *arg)
+{
+	stop(arg, exit_code);
+}
+
+static void connect_docker(void *arg);
+
+static void on_docker(const struct docker_error *err, void *arg)
+{
+	struct app *app = arg;
+	if (err->failure == DOCKER_REFUSED) {
+		log_critical("Docker Engine cannot be used", "endpoint=%s error=%s", app->config.docker_host,
+			     err->message);
+		stop(app, EXIT_TERMINAL);
+		return;
+	}
+	if (err->failure != DOCKER_OK) {
+		log_warn("waiting for Docker", "endpoint=%s error=%s", app->config.docker_host, err->message);
+		timer_start(&app->docker_retry, backoff_next(&app->docker_backoff));
+		return;
+	}
+	log_info("Docker Engine", "version=%s api=%s", docker_server_version(app->docker),
+		 docker_api_version(app->docker));
+	// Recovery does not wait for the control plane; reports do.
+	engine_start(app->engine, NULL, NULL);
+	instance_register(app->instance);
+}
+
+static void connect_docker(void *arg)
+{
+	struct app *app = arg;
+	docker_connect(app->docker, on_docker, app);
+}
+
+static bool make_engine(struct app *app)
+{
+	struct error err = {0};
+	struct engine_options options = {
+		.loop = app->loop,
+		.docker = app->docker,
+		.store = app->store,
+		.cluster = instance_cluster(app->instance),
+		.region = instance_region(app->instance),
+		.task_iam_role = app->config.task_iam_role,
+		.pull_behavior = (int)app->config.pull_behavior,
+		.stop_timeout_ms = app->config.container_stop_timeout_ms,
+		.cleanup_wait_ms = app->config.task_cleanup_wait_ms,
+		.cleanup_jitter_ms = app->config.task_cleanup_jitter_ms,
+		.port_first = app->config.dynamic_port_first,
+		.port_last = app->config.dynamic_port_last,
+		.exclude_ipv6_bindings = app->config.exclude_ipv6_port_binding != NO,
+		.cgroup_v2 = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0,
+		// An instance that was registered and has no database has lost it.
+		.rebuild = app->store_state == STORE_SET_ASIDE ||
+			   (app->store_state == STORE_CREATED && instance_arn(app->instance)),
+		.on_report = on_report,
+		.on_task_changed = on_task_changed,
+		.on_task_stopped = on_task_stopped,
+		.on_task_forgotten = on_task_forgotten,
+		.arg = app,
+	};
+	app->engine = engine_new(&options);
+	if (engine_load(app->engine, &err) < 0) {
+		log_critical("state cannot be loaded", "error=%s", err.message);
+		stop(app, EXIT_TERMINAL);
+		return false;
+	}
+	if (instance_state_discarded(app->instance) || app->config.checkpoint == NO)
+		engine_discard(app->engine);
+	else
+		engine_each_task(app->engine, expect_credentials, app);
+	return true;
+}
+
+static void on_identified(void *arg)
+{
+	struct app *app = arg;
+	if (!make_engine(app))
+		return;
+	app->submit = submit_new(app->loop, app->instance, app->engine);
+	engine_each_task(app->engine, on_task_changed,
+			 app); // what is not pushed before the start is gone from /v1/tasks
+	endpoint_start(app->endpoint);
+	connect_docker(app);
+}
+
+static void on_endpoint(bool connected, void *arg)
+{
+	(void)arg;
+	if (connected)
+		log_info("ecs-endpoint holds everything", NULL);
+	else
+		log_warn("ecs-endpoint is away", NULL);
+}
+
+static void on_returned(const struct task_credentials *credentials, void *arg)
+{
+	(void)arg;
+	log_info("execution role credentials came back from ecs-endpoint", "task=%s", credentials->task_arn);
+}
+
+static bool make_endpoint(struct app *app, struct error *err)
+{
+	struct endpoint_options options = {
+		.loop = app->loop,
+		.run_dir = app->config.run_dir,
+		.spawner_fd = app->spawner_fd,
+		.audit_log_path = app->config.audit_log_disabled ? NULL : app->config.audit_log_file,
+		.rps_steady = app->config.metadata_rps_steady,
+		.rps_burst = app->config.metadata_rps_burst,
+		.on_connected = on_endpoint,
+		.on_returned = on_returned,
+		.arg = app,
+	};
+	app->endpoint = endpoint_new(&options, err);
+	return app->endpoint != NULL;
+}
+
+static void on_signal(int signal, unsigned events, void *arg)
+{
+	struct app *app = arg;
+	(void)events;
+	log_info("stopping; containers keep running", "signal=%s", strsignal(signal));
+	stop(app, EXIT_OK);
+}
+
+static bool make(struct app *app, struct error *err)
+{
+	const struct config *config = &app->config;
+	if (!(app->loop = loop_new(config->clock_scale, err)))
+		return false;
+	app->on_term = signal_watch_new(app->loop, SIGTERM, on_signal, app);
+	app->on_int = signal_watch_new(app->loop, SIGINT, on_signal, app);
+	timer_init(&app->docker_retry, app->loop, connect_docker, app);
+	app->docker_backoff = BACKOFF(500, 10000, 1.5, 0.2); // a local socket: asking often costs nothing
+	if (!(app->http = http_client_new(app->loop, err)) || !(app->docker_http = http_client_new(app->loop, err)))
+		return false;
+	app->imds = imds_new(app->loop, app->http);
+	app->credentials = credentials_chain_new(app->loop, app->imds);
+	struct docker_options docker_options = {
+		.loop = app->loop,
+		.http = app->docker_http,
+		.endpoint = config->docker_host,
+		.create_timeout_ms = config->container_create_timeout_ms,
+		.start_timeout_ms = config->container_start_timeout_ms,
+		.pull_timeout_ms = config->image_pull_timeout_ms,
+		.pull_inactivity_ms = config->image_pull_inactivity_ms,
+	};
+	app->docker = docker_new(&docker_options);
+	if (!(app->store = store_open(config->data_dir, &app->store_state, err)) || !make_endpoint(app, err))
+		return false;
+	struct instance_options instance_options = {
+		.loop = app->loop,
+		.http = app->http,
+		.imds = app->imds,
+		.credentials = app->credentials,
+		.config = config,
+		.docker = app->docker,
+		.on_registered = on_registered,
+		.on_failed = on_register_failed,
+		.arg = app,
+	};
+	app->instance = instance_new(&instance_options);
+	return true;
+}
+
+static void tear_down(struct app *app)
+{
+	app->acs = acs_free(app->acs);
+	app->submit = submit_free(app->submit);
+	app->instance = instance_free(app->instance);
+	app->engine = engine_free(app->engine);
+	app->endpoint = endpoint_free(app->endpoint);
+	app->docker = docker_free(app->docker);
+	app->credentials = credentials_chain_free(app->credentials);
+	app->imds = imds_free(app->imds);
+	app->http = http_client_free(app->http);
+	app->docker_http = http_client_free(app->docker_http);
+	app->store = store_close(app->store);
+	timer_done(&app->docker_retry);
+	watch_free(app->on_term);
+	watch_free(app->on_int);
+	app->loop = loop_free(app->loop);
+	if (app->spawner_fd >= 0)
+		close(app->spawner_fd);
+	config_free(&app->config);
+	curl_global_cleanup();
+	log_close();
+}
+
+// --- command line ---
+
+static void usage(FILE *out)
+{
+	fprintf(out, "usage: ecsd [-version] [-help-config] [-k] [-loglevel LEVEL]\n"
+		     "Configuration is read from the environment (ECS_*, AWS_*): `ecsd -help-config` lists it.\n");
+}
+
+// Returns -1 to go on, or the exit code.
+static int parse_arguments(int argc, char **argv, bool *insecure, const char **level)
+{
+	static const struct option options[] = {
+		{"version", no_argument, NULL, 'v'},
+		{"help-config", no_argument, NULL, 'c'},
+		{"loglevel", required_argument, NULL, 'l'},
+		{"help", no_argument, NULL, 'h'},
+		{"k", no_argument, NULL, 'k'},
+		{NULL, 0, NULL, 0},
+	};
+	int option;
+	while ((option = getopt_long_only(argc, argv, "k", options, NULL)) != -1) {
+		switch (option) {
+		case 'v':
+			printf("Amazon ECS Agent:\n    Version: %s\n    Commit: %s\necsd %s\n",
+			       AGENT_COMPATIBLE_VERSION, ecsd_commit, ecsd_version);
+			return EXIT_OK;
+		case 'c':
+			config_print_help(stdout);
+			return EXIT_OK;
+		case 'h':
+			usage(stdout);
+			return EXIT_OK;
+		case 'k':
+			*insecure = true;
+			break;
+		case 'l':
+			*level = optarg;
+			break;
+		default:
+			usage(stderr);
+			return EXIT_TERMINAL;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "ecsd: unexpected argument \"%s\"\n", argv[optind]);
+		return EXIT_TERMINAL;
+	}
+	return -1;
+}
+
+static const char *environment(const char *name)
+{
+	return getenv(name);
+}
+
+static bool configure(struct app *app, bool insecure, const char *level, struct error *err)
+{
+	if (config_load(&app->config, environment, err) < 0)
+		return false;
+	app->config.accept_insecure_cert |= insecure;
+	if (level && !log_level_parse(level, &app->config.log_level)) {
+		error_set(err, EINVAL, "-loglevel \"%s\": expected debug, info, warn, error or crit", level);
+		return false;
+	}
+	if (level)
+		setenv("ECS_LOGLEVEL", level, 1); // for ecs-endpoint
+	struct log_options options = {.level = app->config.log_level,
+				      .json = app->config.log_json,
+				      .path = app->config.log_file,
+				      .program = "ecsd"};
+	return log_open(&options, err) == 0;
+}
+
+static bool start_spawner(struct app *app, struct error *err)
+{
+	_cleanup_free_ char *program = program_find("ecs-endpoint");
+	if (!program) {
+		error_set(err, ENOENT, "ecs-endpoint is neither beside ecsd nor in %s", ecsd_libexecdir);
+		return false;
+	}
+	struct spawner_options options = {
+		.run_dir = app->config.run_dir,
+		.program = program,
+		.audit_log_path = app->config.audit_log_disabled ? NULL : app->config.audit_log_file,
+		.user = "ecs-endpoint",
+	};
+	app->spawner_fd = spawner_start(&options, err);
+	return app->spawner_fd >= 0;
+}
+
+int main(int argc, char **argv)
+{
+	static struct app app = {.spawner_fd = -1};
+	struct error err = {0};
+	bool insecure = false;
+	const char *level = NULL;
+	int code = parse_arguments(argc, argv, &insecure, &level);
+	if (code >= 0)
+		return code;
+	signal(SIGPIPE, SIG_IGN);
+	if (!configure(&app, insecure, level, &err)) {
+		log_critical("configuration", "error=%s", err.message);
+		return EXIT_ERROR;
+	}
+	log_info("ecsd starts", "version=%s commit=%s", ecsd_version, ecsd_commit);
+	// Forked while the process is still small and has no thread, socket or secret.
+	if (!start_spawner(&app, &err)) {
+		log_critical("ecs-endpoint cannot be started", "error=%s", err.message);
+		return EXIT_ERROR;
+	}
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+	app.exit_code = EXIT_ERROR;
+	if (make(&app, &err)) {
+		instance_identify(app.instance, on_identified);
+		loop_run(app.loop);
+	} else {
+		log_critical("start-up failed", "error=%s", err.message);
+	}
+	code = app.exit_code;
+	tear_down(&app);
+	return code;
+}

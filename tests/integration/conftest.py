@@ -1,0 +1,63 @@
+"""Fixtures of the integration tests. They need root, Docker, iproute2, iptables, gcc and busybox-static.
+
+An instance (network namespace and Docker engine) is made once for each module; control plane, metadata
+service and agent are new for each test. ECSD_BUILD names the directory of the programs under test."""
+
+import os
+
+import pytest
+
+from ecsbed.bed import Bed
+from ecsbed.instance import Instance, remove_stale
+from ecsbed.pki import Pki
+
+
+def pytest_sessionstart(session):
+    if os.geteuid():
+        pytest.exit("the integration tests make network namespaces: run them as root", 2)
+    remove_stale()
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory):
+    return Pki(str(tmp_path_factory.mktemp("pki")))
+
+
+@pytest.fixture(scope="module")
+def instance(request):
+    """An instance for the tests of a module; `LIVE_RESTORE = True` in it keeps containers over dockerd."""
+    made = Instance(live_restore=getattr(request.module, "LIVE_RESTORE", False)).up()
+    yield made
+    made.down()
+
+
+def pytest_runtest_makereport(item, call):
+    if call.when == "call":
+        item.failed_in_call = call.excinfo is not None
+
+
+def finish(bed, request):
+    """Closes a bed; the test fails for violations even if it was content itself."""
+    if getattr(request.node, "failed_in_call", False):
+        print("--- end of the agent's log ---\n" + bed.agent.log_tail(60))
+    wrong = bed.close()
+    assert not wrong, "the agent broke the protocol:\n" + "\n".join(wrong)
+
+
+@pytest.fixture
+def make_bed(instance, pki, request):
+    """Makes beds whose agent is not started yet: make_bed(ECS_...=value, ...)."""
+    beds = []
+
+    def make(tls=True, **options):
+        beds.append(Bed(instance, pki if tls else None, **options))
+        return beds[-1]
+    yield make
+    for bed in beds:
+        finish(bed, request)
+
+
+@pytest.fixture
+def bed(make_bed):
+    """A bed with a running, connected agent."""
+    return make_bed().start()

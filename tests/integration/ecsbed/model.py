@@ -1,0 +1,73 @@
+"""Validates request bodies against botocore's model of the ECS API, strictly: unknown members, wrong types,
+missing members and unknown enumeration values are all problems."""
+
+import functools
+
+import botocore.session
+
+# Members that the agent sends and that this botocore does not know yet.
+NEWER_MEMBERS = {("RegisterContainerInstance", "clientToken"), ("DiscoverPollEndpoint", "zoneId")}
+
+
+@functools.lru_cache(maxsize=None)
+def _service():
+    return botocore.session.Session().get_service_model("ecs")
+
+
+def problems(operation, body):
+    """What is wrong with the body of a call: a list of texts."""
+    if operation not in _service().operation_names:
+        return [f"unknown operation {operation}"]
+    if not isinstance(body, dict):
+        return [f"the body is no JSON object: {body!r}"]
+    known = {name: value for name, value in body.items() if (operation, name) not in NEWER_MEMBERS}
+    found = [f"{name} is not a string" for name in body.keys() - known.keys()
+             if not isinstance(body[name], str)]
+    _check(_service().operation_model(operation).input_shape, known, operation, found)
+    return found
+
+
+def _check(shape, value, where, found):
+    kind = shape.type_name
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind == "structure":
+        if not isinstance(value, dict):
+            found.append(f"{where} is no object: {value!r}")
+            return
+        found.extend(f"{where}.{name} is missing" for name in shape.required_members if name not in value)
+        for name, member in value.items():
+            if name in shape.members:
+                _check(shape.members[name], member, f"{where}.{name}", found)
+            else:
+                found.append(f"{where}.{name} is unknown")
+    elif kind == "list":
+        if not isinstance(value, list):
+            found.append(f"{where} is no list: {value!r}")
+            return
+        for index, member in enumerate(value):
+            _check(shape.member, member, f"{where}[{index}]", found)
+    elif kind == "map":
+        if not isinstance(value, dict):
+            found.append(f"{where} is no map: {value!r}")
+            return
+        for name, member in value.items():
+            _check(shape.value, member, f"{where}.{name}", found)
+    elif kind == "string":
+        if not isinstance(value, str):
+            found.append(f"{where} is no string: {value!r}")
+        elif shape.enum and value not in shape.enum:
+            found.append(f"{where} is {value!r}, not one of {shape.enum}")
+    elif kind in ("integer", "long"):
+        if not number or value != int(value):
+            found.append(f"{where} is no integer: {value!r}")
+    elif kind in ("double", "float"):
+        if not number:
+            found.append(f"{where} is no number: {value!r}")
+    elif kind == "timestamp":
+        if not number or abs(value * 1000 - round(value * 1000)) > 0.01:
+            found.append(f"{where} is no time in seconds with at most milliseconds: {value!r}")
+    elif kind == "boolean":
+        if not isinstance(value, bool):
+            found.append(f"{where} is no boolean: {value!r}")
+    else:
+        found.append(f"{where}: type {kind} is not handled by the test bed")
