@@ -188,7 +188,7 @@ static bool make_engine(struct app *app)
 		stop(app, EXIT_TERMINAL);
 		return false;
 	}
-	if (instance_state_discarded(app->instance) || app->config.checkpoint == NO)
+	if (instance_state_discarded(app->instance)) // also without ECS_CHECKPOINT
 		engine_discard(app->engine);
 	else
 		engine_each_task(app->engine, expect_credentials, app);

@@ -18,6 +18,8 @@
 #define PENDING_FRAMES_MAX 1024            // frames waiting to be sent; with more, reading pauses
 #define PENDING_BYTES_MAX (4 * WEBSOCKET_MESSAGE_MAX)
 #define CLOSE_REASON_MAX 123 // a control frame has at most 125 bytes, two are the code
+#define FRAGMENTS_MAX 16384  // of one message; each costs wslay memory of its own
+#define CONTROL_PAYLOAD_MAX 125
 #define KEY_BYTES 16
 
 enum state {
@@ -63,6 +65,12 @@ struct websocket {
 	char closing_reason[CLOSE_REASON_MAX + 1];
 	int close_code; // of the peer's close frame, 0: none yet
 	char close_reason[CLOSE_REASON_MAX + 1];
+
+	unsigned fragments; // seen of the message that is coming in
+	struct {
+		size_t len, expected;
+		unsigned char data[CONTROL_PAYLOAD_MAX];
+	} close_payload; // of a close frame that is coming in
 
 	struct timer connect_timer, read_timer, write_timer, close_timer;
 	uint64_t connect_ms, read_ms, write_ms;
@@ -715,6 +723,56 @@ static int frame_mask(wslay_event_context_ptr frames, uint8_t *data, size_t len,
 	return 0;
 }
 
+// Runs at the head of each frame.
+static void frame_start(wslay_event_context_ptr frames, const struct wslay_event_on_frame_recv_start_arg *frame,
+			void *arg)
+{
+	struct websocket *ws = arg;
+
+	if (frame->opcode == WSLAY_CONNECTION_CLOSE) {
+		ws->close_payload.len = 0;
+		ws->close_payload.expected = frame->payload_length;
+	}
+	if (frame->opcode == WSLAY_TEXT_FRAME || frame->opcode == WSLAY_BINARY_FRAME)
+		ws->fragments = 0;
+	if (frame->opcode == WSLAY_CONTINUATION_FRAME && ++ws->fragments > FRAGMENTS_MAX) {
+		(void)wslay_event_queue_close(frames, WSLAY_CODE_MESSAGE_TOO_BIG, NULL, 0);
+		wslay_event_shutdown_read(frames);
+	}
+}
+
+static void take_close(struct websocket *ws, unsigned code, const void *reason, size_t len)
+{
+	ws->close_code = (int)code;
+	snprintf(ws->close_reason, sizeof(ws->close_reason), "%.*s", (int)len, len ? (const char *)reason : "");
+}
+
+// A ninth trap: wslay takes the codes 1012 to 1014 (registered after RFC 6455, and used by ECS's front end) for a breach of
+// the protocol and would answer 1002. So they are answered here, before wslay looks at them: of two
+// close frames it queues only the first.
+static void frame_chunk(wslay_event_context_ptr frames, const struct wslay_event_on_frame_recv_chunk_arg *chunk,
+			void *arg)
+{
+	struct websocket *ws = arg;
+	size_t room = sizeof(ws->close_payload.data) - ws->close_payload.len;
+	const unsigned char *payload = ws->close_payload.data;
+	unsigned code;
+
+	if (ws->close_payload.expected == 0)
+		return;
+	memcpy(ws->close_payload.data + ws->close_payload.len, chunk->data,
+	       chunk->data_length < room ? chunk->data_length : room);
+	ws->close_payload.len += chunk->data_length < room ? chunk->data_length : room;
+	if (ws->close_payload.len < 2 || ws->close_payload.len < ws->close_payload.expected)
+		return;
+	ws->close_payload.expected = 0;
+	code = (unsigned)payload[0] << 8 | payload[1];
+	if (code < 1012 || code > 1014)
+		return;
+	(void)wslay_event_queue_close(frames, (uint16_t)code, payload + 2, ws->close_payload.len - 2);
+	take_close(ws, code, payload + 2, ws->close_payload.len - 2);
+}
+
 static void frame_message(wslay_event_context_ptr frames, const struct wslay_event_on_msg_recv_arg *message, void *arg)
 {
 	struct websocket *ws = arg;
@@ -745,6 +803,8 @@ static void open_frames(struct websocket *ws)
 	static const struct wslay_event_callbacks callbacks = {.recv_callback = frame_read,
 							       .send_callback = frame_write,
 							       .genmask_callback = frame_mask,
+							       .on_frame_recv_start_callback = frame_start,
+							       .on_frame_recv_chunk_callback = frame_chunk,
 							       .on_msg_recv_callback = frame_message};
 
 	if (wslay_event_context_client_init(&ws->frames, &callbacks, ws) != 0) {
@@ -763,7 +823,8 @@ static void open_frames(struct websocket *ws)
 // Sends what is queued; our own close frame goes last, for wslay would send it before messages that wait.
 static void send_frames(struct websocket *ws)
 {
-	if (ws->io_errno)
+	// After the peer's end there is nobody to send to, and a failure would hide how the session ended.
+	if (ws->io_errno || ws->eof)
 		return;
 	(void)wslay_event_send(ws->frames); // a failure is in io_errno
 	if (ws->closing && !ws->io_errno && !wslay_event_want_write(ws->frames) &&

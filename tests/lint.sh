@@ -7,7 +7,7 @@ fail() {
 	status=1
 }
 sources=$(git ls-files -co --exclude-standard '*.c' '*.h')
-flags="-std=gnu17 -D_GNU_SOURCE -DECSD_VERSION=\"0\" -DECSD_COMMIT=\"0\" -DECSD_LIBEXECDIR=\"/usr/libexec/ecsd\" -I. -Iagent"
+flags="-std=gnu17 -D_GNU_SOURCE -DECSD_VERSION='\"0\"' -DECSD_COMMIT='\"0\"' -DECSD_LIBEXECDIR='\"/\"' -I. -Iagent"
 flags="$flags $(pkg-config --cflags libcurl json-c libevent_core)"
 
 # shellcheck disable=SC2086

@@ -29,16 +29,23 @@ enum acs_type {
 struct acs_role_credentials {
 	char *credentials_id, *role_arn, *access_key_id, *secret_access_key, *session_token, *expiration;
 };
-struct acs_manifest_task { char *task_arn, *desired_status; };
+struct acs_manifest_task {
+	char *task_arn, *desired_status;
+};
 
 // Members are NULL, 0 or empty when the message does not have them.
-struct acs_heartbeat { char *message_id; };
+struct acs_heartbeat {
+	char *message_id;
+};
 struct acs_payload {
 	char *message_id, *cluster_arn, *instance_arn;
 	json_object *tasks; // NULL or an array of objects and nulls, at most ACS_PAYLOAD_TASKS_MAX
 	int64_t seq_num;
 };
-struct acs_credentials { char *message_id, *task_arn, *role_type; struct acs_role_credentials *credentials; };
+struct acs_credentials {
+	char *message_id, *task_arn, *role_type;
+	struct acs_role_credentials *credentials;
+};
 struct acs_manifest {
 	char *message_id, *cluster_arn, *instance_arn;
 	struct json_list tasks; // struct acs_manifest_task
@@ -48,9 +55,15 @@ struct acs_stop_verification_ack {
 	char *message_id;
 	struct json_list stop_tasks; // struct acs_manifest_task
 };
-struct acs_update { char *message_id, *cluster_arn, *instance_arn; };
-struct acs_unsupported { char *message_id, *task_arn; };
-struct acs_notice { char *text; };
+struct acs_update {
+	char *message_id, *cluster_arn, *instance_arn;
+};
+struct acs_unsupported {
+	char *message_id, *task_arn;
+};
+struct acs_notice {
+	char *text;
+};
 
 struct acs_message {
 	enum acs_type type;
@@ -98,5 +111,11 @@ struct acs_address {
 // endpoint is no http(s) or ws(s) URL. Caller frees.
 char *acs_url(const struct acs_address *address, struct error *err);
 // Points into url: authority (not terminated), path (not terminated) and query of what acs_url gave.
-struct acs_url_parts { const char *host; size_t host_len; const char *path; size_t path_len; const char *query; };
+struct acs_url_parts {
+	const char *host;
+	size_t host_len;
+	const char *path;
+	size_t path_len;
+	const char *query;
+};
 void acs_url_split(const char *url, struct acs_url_parts *parts);

@@ -65,6 +65,7 @@ struct registration {
 	const char *docker_api_min, *docker_api_max;
 	int64_t cpu_units, memory_mib; // before reservation
 };
-json_object *registration_build(const struct registration *registration, const struct config *config, struct error *err);
+json_object *registration_build(const struct registration *registration, const struct config *config,
+				struct error *err);
 // Every attribute sent must come back with its value (§7.6).
 bool registration_attributes_match(json_object *sent, json_object *returned, struct error *err);

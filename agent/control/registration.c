@@ -139,7 +139,9 @@ static json_object *attributes(const struct registration *registration, const st
 
 	if (custom && !registration->instance_arn) {
 		json_object_object_foreach(custom, name, value)
+		{
 			add_pair(list, "name", name, json_object_get_string(value));
+		}
 	}
 	for (size_t i = 0; i < count; i++)
 		json_object_array_add(list, json_object_get(json_object_array_get_idx(known, i)));
@@ -160,6 +162,9 @@ static json_object *tags(const struct config *config)
 	if (!object || json_object_object_length(object) == 0)
 		return NULL;
 	list = json_object_new_array();
-	json_object_object_foreach(object, name, value) add_pair(list, "key", name, json_object_get_string(value));
+	json_object_object_foreach(object, name, value)
+	{
+		add_pair(list, "key", name, json_object_get_string(value));
+	}
 	return list;
 }

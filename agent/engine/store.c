@@ -50,8 +50,7 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_DELETE_TASK] = "DELETE FROM task WHERE arn = ?",
 	[SQL_DELETE_CONTAINERS] = "DELETE FROM container WHERE task = ?",
 	[SQL_DELETE_TRANSITIONS] = "DELETE FROM transition WHERE task = ?",
-	[SQL_PUT_TRANSITION] = "INSERT OR REPLACE INTO transition (id, task, container, status, reason, exit_code, "
-			       "at_ms) VALUES (?,?,?,?,?,?,?)",
+	[SQL_PUT_TRANSITION] = "INSERT OR REPLACE INTO transition VALUES (?,?,?,?,?,?,?,0,NULL)",
 	[SQL_MARK] = "UPDATE transition SET reported = 1, refused = ? WHERE task = ? AND id <= ? AND reported = 0",
 	// A refused task has no row: its report is all there is, and goes when it was delivered.
 	[SQL_PRUNE] = "DELETE FROM transition WHERE task = ?1 AND reported = 1 AND NOT EXISTS (SELECT 1 FROM task "

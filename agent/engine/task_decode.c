@@ -317,6 +317,16 @@ static int decode_ports(struct container *c, struct wire_container *wire, struct
 	return 0;
 }
 
+// Empty lists count as absent (task-model.md §2).
+static struct json_strings take_strings(struct json_strings *from)
+{
+	struct json_strings taken = *from;
+	*from = (struct json_strings){0};
+	if (taken.count == 0)
+		free(TAKE(taken.items));
+	return taken;
+}
+
 static int decode_container(struct container *c, struct wire_container *wire, struct error *err)
 {
 	c->pidfd = -1;
@@ -328,10 +338,9 @@ static int decode_container(struct container *c, struct wire_container *wire, st
 	c->memory = wire->memory;
 	c->start_timeout_s = wire->start_timeout;
 	c->stop_timeout_s = wire->stop_timeout;
-	c->command = wire->command;
-	c->entry_point = wire->entry_point;
-	c->links = wire->links;
-	wire->command = wire->entry_point = wire->links = (struct json_strings){0};
+	c->command = take_strings(&wire->command);
+	c->entry_point = take_strings(&wire->entry_point);
+	c->links = take_strings(&wire->links);
 	c->environment = wire->environment;
 	wire->environment = (struct json_map){0};
 	c->health_check_docker = str_equal(wire->health_check_type, "docker");

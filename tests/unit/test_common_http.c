@@ -30,6 +30,7 @@ static char base_url[48], unix_path[64];
 static unsigned connections, requests;
 static struct evhttp_request *held[8]; // requests that are not answered
 static size_t held_count;
+static struct evhttp_request *stuck; // one that is answered by half
 
 // --- the server ---
 
@@ -40,17 +41,29 @@ static struct bufferevent *on_connection(struct event_base *base, void *arg)
 	return bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 }
 
+static const char *method_name(enum evhttp_cmd_type method)
+{
+	switch (method) {
+	case EVHTTP_REQ_GET:
+		return "GET";
+	case EVHTTP_REQ_POST:
+		return "POST";
+	case EVHTTP_REQ_PUT:
+		return "PUT";
+	case EVHTTP_REQ_DELETE:
+		return "DELETE";
+	default:
+		return "OTHER";
+	}
+}
+
 // Answers with what has arrived: method, all headers, body.
 static void echo(struct evhttp_request *request)
 {
-	static const char *const methods[] = {[EVHTTP_REQ_GET] = "GET",
-					      [EVHTTP_REQ_POST] = "POST",
-					      [EVHTTP_REQ_PUT] = "PUT",
-					      [EVHTTP_REQ_DELETE] = "DELETE"};
 	struct evbuffer *out = evbuffer_new();
 	struct evkeyval *pair;
 
-	evbuffer_add_printf(out, "%s %s\n", methods[evhttp_request_get_command(request)],
+	evbuffer_add_printf(out, "%s %s\n", method_name(evhttp_request_get_command(request)),
 			    evhttp_request_get_uri(request));
 	for (pair = evhttp_request_get_input_headers(request)->tqh_first; pair; pair = pair->next.tqe_next)
 		evbuffer_add_printf(out, "%s: %s\n", pair->key, pair->value);
@@ -135,6 +148,7 @@ static void on_request(struct evhttp_request *request, void *arg)
 			next_chunk(request);
 		} else {
 			chunk(request, "first");
+			stuck = request;
 		}
 	} else {
 		echo(request);
@@ -304,7 +318,12 @@ static int teardown(void **state)
 	(void)state;
 	client = http_client_free(client);
 	http_client_free(NULL);
-	settle(1); // the server notices that its peers are gone
+	settle(1); // the server notices that its peers are gone; what it has not answered is then ours to end
+	while (held_count > 0)
+		evhttp_send_reply(held[--held_count], 200, "OK", NULL);
+	if (stuck)
+		evhttp_send_reply_end(stuck);
+	stuck = NULL;
 	if (stream_timer.loop)
 		timer_done(&stream_timer);
 	evhttp_free(server);

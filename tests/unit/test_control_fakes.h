@@ -9,10 +9,15 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-struct loop { uint64_t now; };
+struct loop {
+	uint64_t now;
+};
 static struct loop fake_loop = {.now = 1};
 static struct timer *fake_timers[64];
-static struct { void (*callback)(void *arg); void *arg; } fake_deferred[64];
+static struct {
+	void (*callback)(void *arg);
+	void *arg;
+} fake_deferred[64];
 static size_t fake_deferred_count;
 
 uint64_t loop_now(const struct loop *loop)
@@ -93,7 +98,8 @@ static inline void fake_advance(uint64_t ms)
 			continue;
 		}
 		for (size_t i = 0; i < ARRAY_SIZE(fake_timers); i++)
-			if (fake_timers[i] && fake_timers[i]->due <= end && (!first || fake_timers[i]->due < first->due))
+			if (fake_timers[i] && fake_timers[i]->due <= end &&
+			    (!first || fake_timers[i]->due < first->due))
 				first = fake_timers[i];
 		if (!first)
 			break;

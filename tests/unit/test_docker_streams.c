@@ -268,7 +268,7 @@ static void test_events(void **state)
 {
 	(void)state;
 	const struct step steps[] = {{.answer = ALL_EVENTS, .piece = 1}, {.answer = STREAM}, {.answer = NULL}};
-	struct fake *fake = fake_new(steps, 3, 100); // the backoff of 2 s takes 20 ms
+	struct fake *fake = fake_new(steps, 3, 100); // scaled: the backoff takes some ms
 	struct seen seen = {.fake = fake, .stop_after_lost = 3};
 	const struct docker_events events = {
 		.label = "l", .on_event = on_event, .on_open = on_open, .on_lost = on_lost, .arg = &seen};
