@@ -39,6 +39,10 @@ obj        = $(patsubst %.c,$(B)/%.o,$(1))
 UNIT       := $(wildcard tests/unit/test_*.c)
 UNIT_BIN   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT))
 FUZZ       := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_BIN   := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(FUZZ))
+# Whose main() the fuzz targets have: our own that replays the corpus, or libFuzzer's.
+FUZZ_MAIN  ?= $(B)/tests/fuzz/replay.o
+TIME       ?= 60
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -85,15 +89,20 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libagent.a $(B)/libendpoint.a $(B)/l
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
 
+$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/setup.o $(filter %.o,$(FUZZ_MAIN)) \
+		$(B)/libagent.a $(B)/libendpoint.a $(B)/libcommon.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) $(filter -%,$(FUZZ_MAIN)) -o $@ $^ $(PKG_LIBS)
+
 run: deps ## build, then run a two-container task on a private instance (KEEP=1 stays up)
 	@$(MAKE) --no-print-directory -s -j2 build
 	@ECSD_BUILD=$(abspath $(B)) /usr/bin/python3 tests/demo/run.py
 
-check: $(B)/ecs-endpoint $(UNIT_BIN) ## unit tests only
-	@CMOCKA_MESSAGE_OUTPUT=STDOUT sh tests/unit/run.sh $(UNIT_BIN)
+check: $(B)/ecs-endpoint $(UNIT_BIN) $(FUZZ_BIN) ## unit tests and the fuzz targets' corpus only
+	@CMOCKA_MESSAGE_OUTPUT=STDOUT sh tests/unit/run.sh $(UNIT_BIN) $(FUZZ_BIN)
 
 test: deps ## everything: unit tests and integration tests on a real Docker Engine
-	@$(MAKE) --no-print-directory -s -j2 build $(UNIT_BIN)
+	@$(MAKE) --no-print-directory -s -j2 build build-unit
 	@$(MAKE) --no-print-directory check
 	@ECSD_BUILD=$(abspath $(B)) sh tests/run.sh
 
@@ -102,7 +111,14 @@ check-asan: deps ## unit and integration tests under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory B=build/asan OPT='-O1 -g' SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' check
 	@ECSD_BUILD=$(abspath build/asan) sh tests/run.sh
 
-build-unit: $(UNIT_BIN)
+build-unit: $(UNIT_BIN) $(FUZZ_BIN)
+
+fuzz: deps ## fuzz each parser of outside bytes for TIME seconds (60) with clang's libFuzzer
+	@$(MAKE) --no-print-directory -s -j2 CC=clang B=build/fuzz OPT='-O1 -g' FUZZ_MAIN=-fsanitize=fuzzer \
+		SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' build-fuzz
+	@sh tests/fuzz/run.sh $(TIME) build/fuzz/new $(patsubst tests/fuzz/%.c,build/fuzz/tests/fuzz/%,$(FUZZ))
+
+build-fuzz: $(FUZZ_BIN)
 
 lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck, python syntax; a clang build
 	@sh tests/lint.sh
@@ -120,5 +136,5 @@ install: build ## install into DESTDIR/PREFIX
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: help deps build run check test check-asan build-unit lint bench install clean FORCE
+.PHONY: help deps build run check test check-asan build-unit fuzz build-fuzz lint bench install clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

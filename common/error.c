@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+static int positive(int code);
 static int store(struct error *err, int code, const char *text);
 
 int error_set(struct error *err, int code, const char *format, ...)
@@ -14,7 +16,7 @@ int error_set(struct error *err, int code, const char *format, ...)
 	va_list args;
 
 	if (!err)
-		return store(NULL, code, NULL);
+		return -positive(code);
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
@@ -28,7 +30,7 @@ int error_set_errno(struct error *err, int code, const char *format, ...)
 	size_t len;
 
 	if (!err)
-		return store(NULL, code, NULL);
+		return -positive(code);
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
@@ -67,18 +69,17 @@ static size_t fitting_length(const char *text)
 	return len;
 }
 
+static int positive(int code)
+{
+	return code == 0 ? EINVAL : abs(code);
+}
+
 static int store(struct error *err, int code, const char *text)
 {
-	if (code < 0)
-		code = -code;
-	if (code == 0)
-		code = EINVAL;
-	if (err) {
-		size_t len = fitting_length(text);
+	size_t len = fitting_length(text);
 
-		err->code = code;
-		memcpy(err->message, text, len);
-		err->message[len] = '\0';
-	}
-	return -code;
+	err->code = positive(code);
+	memcpy(err->message, text, len);
+	err->message[len] = '\0';
+	return -err->code;
 }

@@ -373,7 +373,7 @@ static int decode_list(const struct place *place, json_object *value, struct jso
 	if (!json_object_is_type(value, json_type_array))
 		return type_error(place, value, type, err);
 	count = json_object_array_length(value);
-	out->items = count ? xcalloc(count, table->size) : NULL;
+	out->items = xcalloc(count, table->size);
 	for (size_t i = 0; i < count; i++) {
 		json_object *element = json_object_array_get_idx(value, i);
 		int r = 0;
@@ -395,7 +395,7 @@ static int decode_strings(const struct place *place, json_object *value, struct 
 	if (!json_object_is_type(value, json_type_array))
 		return type_error(place, value, "[]string", err);
 	count = json_object_array_length(value);
-	out->items = count ? xcalloc(count, sizeof(*out->items)) : NULL;
+	out->items = xcalloc(count, sizeof(*out->items));
 	for (size_t i = 0; i < count; i++) {
 		json_object *element = json_object_array_get_idx(value, i);
 		int r = 0;
@@ -419,7 +419,7 @@ static int decode_map(const struct place *place, json_object *value, struct json
 	if (!json_object_is_type(value, json_type_object))
 		return type_error(place, value, "map[string]string", err);
 	count = (size_t)json_object_object_length(value);
-	out->items = count ? xcalloc(count, sizeof(*out->items)) : NULL;
+	out->items = xcalloc(count, sizeof(*out->items));
 	json_object_object_foreach(value, name, element)
 	{
 		struct json_pair *pair = &out->items[out->count];

@@ -53,8 +53,7 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_PUT_TRANSITION] = "INSERT OR REPLACE INTO transition VALUES (?,?,?,?,?,?,?,0,NULL)",
 	[SQL_MARK] = "UPDATE transition SET reported = 1, refused = ? WHERE task = ? AND id <= ? AND reported = 0",
 	// A refused task has no row: its report is all there is, and goes when it was delivered.
-	[SQL_PRUNE] = "DELETE FROM transition WHERE task = ?1 AND reported = 1 AND NOT EXISTS (SELECT 1 FROM task "
-		      "WHERE arn = ?1)",
+	[SQL_PRUNE] = "DELETE FROM transition WHERE task = ?1 AND reported AND ?1 NOT IN (SELECT arn FROM task)",
 };
 
 struct store {

@@ -1,0 +1,9 @@
+// Before the first input: no log lines (fuzz_log.c tests the logger by itself).
+#include "common/log.h"
+#include "fuzz.h"
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc, (void)argv;
+	return log_open(&(struct log_options){.level = (enum log_level)(LOG_CRITICAL + 1)}, NULL);
+}
