@@ -28,6 +28,7 @@ bool log_enabled(enum log_level level);
 // "debug", "info", "warn"/"warning", "error", "crit"/"critical" in any case; false for anything else.
 bool log_level_parse(const char *text, enum log_level *level);
 // Makes one line without the final newline: for tests and for programs that have no file to write to.
+// fields: NULL, or `key=value` words separated by '\x1f'. Cut to fit `size`, but always a whole line. Returns its length.
 size_t log_format(char *out, size_t size, bool json, enum log_level level, const char *program, long long wall_ms,
 		  const char *message, const char *fields);
 

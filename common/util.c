@@ -526,10 +526,10 @@ static char *parent_directory(const char *path)
 static int sync_parent(const char *path)
 {
 	_cleanup_free_ char *directory = parent_directory(path);
+	// NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the analyzer does not know the cleanup attribute
 	_cleanup_close_ int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	// The analyzer does not know the cleanup attribute.
-	if (fd < 0) // NOLINT(clang-analyzer-unix.Malloc)
+	if (fd < 0)
 		return -errno;
 	return fsync(fd) < 0 ? -errno : 0;
 }
