@@ -1,6 +1,7 @@
 // Shared by the files of the engine; nobody else includes it.
 //
-//   engine.c      tasks in memory, the turn's end: reconcile, schedule, commit, effects
+//   engine.c      tasks in memory, what the control plane asks
+//   turn.c        the turn's end: reconcile, grant (slots.c), commit (commit.c), effects
 //   operations.c  starts operations on Docker and takes their answers
 //   observe.c     what Docker says about a container, from inspect, events, process exits and lists
 //   reports.c     transitions and the reports made of them
@@ -82,14 +83,21 @@ enum {
 // engine.c
 struct entry *engine_entry(const struct engine *engine, const char *task_arn);
 struct entry *engine_insert(struct engine *engine, struct task *task); // takes the task
+void engine_remove(struct engine *engine, struct entry *entry);        // frees it
+void engine_set_desired_stopped(struct task *task);
 void engine_touch(struct entry *entry);
 void engine_touch_waiting(struct engine *engine);
-// The task's known status follows from its containers'; a step that is passed at once is recorded all the same.
-void engine_update_known(struct engine *engine, struct entry *entry);
 static inline struct container *ref_container(const struct container_ref *ref)
 {
 	return &ref->entry->task->containers[ref->index];
 }
+
+// turn.c, commit.c
+// The task's known status follows from its containers'; a step that is passed at once is recorded all the same.
+void engine_update_known(struct engine *engine, struct entry *entry);
+void engine_turn_end(void *engine);
+void engine_wake_due(void *engine);
+void engine_retry_commit(void *engine);
 
 // reports.c
 void engine_record_task(struct engine *engine, struct entry *entry, enum task_status status);

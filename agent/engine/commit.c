@@ -1,0 +1,114 @@
+// One transaction for each turn: everything that differs from disk.
+
+#include "engine/turn.h"
+
+#include "common/log.h"
+#include "common/util.h"
+
+bool turn_entry_dirty(const struct entry *entry)
+{
+	if (entry->forget || entry->mark_id || (entry->task->dirty && !entry->refused))
+		return true;
+	for (size_t i = 0; i < entry->task->container_count; i++) {
+		if (entry->task->containers[i].dirty)
+			return true;
+	}
+	return entry->record_count > 0 && !entry->records[entry->record_count - 1].stored;
+}
+
+static int write_entry(struct engine *engine, struct entry *entry, struct error *err)
+{
+	struct store *store = engine->o.store;
+	struct task *task = entry->task;
+	int r = 0;
+	if (entry->forget)
+		return store_delete_task(store, task->arn, err);
+	if (task->dirty && !entry->refused)
+		r = store_put_task(store, task, err);
+	for (size_t i = 0; r == 0 && i < task->container_count; i++) {
+		if (task->containers[i].dirty)
+			r = store_put_container(store, task, i, err);
+	}
+	for (size_t i = 0; r == 0 && i < entry->record_count; i++) {
+		const struct record *record = &entry->records[i];
+		if (record->stored)
+			continue;
+		struct transition t = {
+			.id = record->id,
+			.task_arn = task->arn,
+			.container = record->container < 0 ? NULL : task->containers[record->container].name,
+			.status = record->status,
+			.reason = record->reason,
+			.has_exit_code = record->has_exit_code,
+			.exit_code = record->exit_code,
+			.at_ms = record->at_ms,
+		};
+		r = store_put_transition(store, &t, err);
+	}
+	if (r == 0 && entry->mark_id)
+		r = store_mark_reported(store, task->arn, entry->mark_id, entry->mark_refused, err);
+	return r;
+}
+
+static void entry_written(struct entry *entry)
+{
+	struct task *task = entry->task;
+	task->dirty = false;
+	task->stored = true;
+	for (size_t i = 0; i < task->container_count; i++)
+		task->containers[i].dirty = false;
+	for (size_t i = 0; i < entry->record_count; i++)
+		entry->records[i].stored = true;
+	entry->mark_id = 0;
+	free(TAKE(entry->mark_refused));
+}
+
+static int write_all(struct engine *engine, struct error *err)
+{
+	struct store *store = engine->o.store;
+	int r = store_begin(store, err);
+	for (size_t i = 0; r == 0 && i < engine->count; i++) {
+		if (turn_entry_dirty(engine->entries[i]))
+			r = write_entry(engine, engine->entries[i], err);
+	}
+	if (r == 0)
+		r = store_commit(store, err);
+	if (r < 0) {
+		store_rollback(store);
+		store_note_failure(store, r);
+	}
+	return r;
+}
+
+bool turn_commit(struct engine *engine)
+{
+	bool dirty = false;
+	for (size_t i = 0; i < engine->count; i++)
+		dirty |= turn_entry_dirty(engine->entries[i]);
+	if (!dirty)
+		return true;
+	struct error err = {0};
+	bool was_full = store_disk_full(engine->o.store);
+	int r = write_all(engine, &err);
+	if (r == -ENOSPC && !was_full)
+		r = write_all(engine, &err); // the ballast has made room
+	if (r < 0 || store_disk_full(engine->o.store))
+		timer_start(&engine->retry, RETRY_COMMIT_MS);
+	if (r < 0) {
+		log_error("state cannot be written; nothing further is done before it is", "error=%s", err.message);
+		engine->commit_failed = true;
+		return false;
+	}
+	for (size_t i = 0; i < engine->count; i++)
+		entry_written(engine->entries[i]);
+	return true;
+}
+
+void engine_retry_commit(void *arg)
+{
+	struct engine *engine = arg;
+	engine->commit_failed = false; // the end of this turn tries again
+	store_reclaim(engine->o.store);
+	if (store_disk_full(engine->o.store))
+		timer_start(&engine->retry, RETRY_COMMIT_MS);
+}
