@@ -21,6 +21,7 @@
 #include <curl/curl.h>
 #include <getopt.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 // Exit codes as the official agent's supervisor reads them (control-plane.md §2.2).
 enum { EXIT_OK = 0, EXIT_ERROR = 1, EXIT_TERMINAL = 5 };
@@ -43,7 +44,6 @@ struct app {
 	struct backoff docker_backoff;
 	int spawner_fd;
 	int exit_code;
-	enum store_state store_state;
 };
 
 static void stop(struct app *app, int exit_code)
@@ -173,9 +173,8 @@ static bool make_engine(struct app *app)
 		.port_last = app->config.dynamic_port_last,
 		.exclude_ipv6_bindings = app->config.exclude_ipv6_port_binding != NO,
 		.cgroup_v2 = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0,
-		// An instance that was registered and has no database has lost it.
-		.rebuild = app->store_state == STORE_SET_ASIDE ||
-			   (app->store_state == STORE_CREATED && instance_arn(app->instance)),
+		// An instance that was registered and has a database without a past has lost one.
+		.rebuild = store_needs_rebuild(app->store) && instance_arn(app->instance),
 		.on_report = on_report,
 		.on_task_changed = on_task_changed,
 		.on_task_stopped = on_task_stopped,
@@ -247,6 +246,17 @@ static void on_signal(int signal, unsigned events, void *arg)
 	stop(app, EXIT_OK);
 }
 
+// A pidfd for each container, a socket for each call: the usual soft limit of 1024 is for programs that use select().
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+			log_warn("descriptor limit not raised", "error=%s", strerror(errno));
+	}
+}
+
 static bool make(struct app *app, struct error *err)
 {
 	const struct config *config = &app->config;
@@ -270,7 +280,7 @@ static bool make(struct app *app, struct error *err)
 		.pull_inactivity_ms = config->image_pull_inactivity_ms,
 	};
 	app->docker = docker_new(&docker_options);
-	if (!(app->store = store_open(config->data_dir, &app->store_state, err)) || !make_endpoint(app, err))
+	if (!(app->store = store_open(config->data_dir, err)) || !make_endpoint(app, err))
 		return false;
 	struct instance_options instance_options = {
 		.loop = app->loop,
@@ -421,6 +431,7 @@ int main(int argc, char **argv)
 		log_critical("ecs-endpoint cannot be started", "error=%s", err.message);
 		return EXIT_ERROR;
 	}
+	raise_descriptor_limit();
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	app.exit_code = EXIT_ERROR;
 	if (make(&app, &err)) {

@@ -390,7 +390,10 @@ static void finish_connect(struct docker_call *call, const struct docker_error *
 	struct docker *docker = call->docker;
 	struct docker_error bad = {.failure = DOCKER_REFUSED, .name = op_version.error_name};
 	if (err->failure != DOCKER_OK) {
-		call->done.plain(err, call->arg);
+		// Only versions that do not overlap are final; a daemon that answers with an error may still be starting.
+		struct docker_error unknown = *err;
+		unknown.failure = DOCKER_UNKNOWN;
+		call->done.plain(&unknown, call->arg);
 		return;
 	}
 	const char *server = json_get_string(body, "Version");

@@ -67,6 +67,8 @@ static int write_all(struct engine *engine, struct error *err)
 {
 	struct store *store = engine->o.store;
 	int r = store_begin(store, err);
+	if (r == 0 && engine->rebuilt)
+		r = store_mark_rebuilt(store, err);
 	for (size_t i = 0; r == 0 && i < engine->count; i++) {
 		if (turn_entry_dirty(engine->entries[i]))
 			r = write_entry(engine, engine->entries[i], err);
@@ -82,7 +84,7 @@ static int write_all(struct engine *engine, struct error *err)
 
 bool turn_commit(struct engine *engine)
 {
-	bool dirty = false;
+	bool dirty = engine->rebuilt;
 	for (size_t i = 0; i < engine->count; i++)
 		dirty |= turn_entry_dirty(engine->entries[i]);
 	if (!dirty)
@@ -99,6 +101,7 @@ bool turn_commit(struct engine *engine)
 		engine->commit_failed = true;
 		return false;
 	}
+	engine->rebuilt = false;
 	for (size_t i = 0; i < engine->count; i++)
 		entry_written(engine->entries[i]);
 	return true;

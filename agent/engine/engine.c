@@ -6,6 +6,8 @@
 
 // --- life ---
 
+static void on_resync(void *arg);
+
 struct engine *engine_new(const struct engine_options *options)
 {
 	struct engine *engine = xcalloc(1, sizeof(*engine));
@@ -14,7 +16,7 @@ struct engine *engine_new(const struct engine_options *options)
 	engine->o.region = xstrdup(options->region ? options->region : "");
 	timer_init(&engine->wake, options->loop, engine_wake_due, engine);
 	timer_init(&engine->retry, options->loop, engine_retry_commit, engine);
-	timer_init(&engine->resync, options->loop, engine_resync, engine);
+	timer_init(&engine->resync, options->loop, on_resync, engine);
 	loop_set_turn_end(options->loop, engine_turn_end, engine);
 	return engine;
 }
@@ -132,7 +134,8 @@ bool engine_ready(const struct engine *engine)
 
 bool engine_accepts_tasks(const struct engine *engine)
 {
-	return !store_disk_full(engine->o.store);
+	// Before a rebuild is complete, a task that seems new may be one that runs.
+	return !store_disk_full(engine->o.store) && !engine->o.rebuild;
 }
 
 // --- loading ---
@@ -193,6 +196,9 @@ int engine_load(struct engine *engine, struct error *err)
 	int r = store_load(engine->o.store, &visitor, &engine->last_transition, &engine->last_sequence, err);
 	if (r == 0)
 		log_info("state loaded", "tasks=%zu", engine->count);
+	engine->rebuilt = !engine->o.rebuild && store_needs_rebuild(engine->o.store); // there is nothing to rebuild
+	if (store_disk_full(engine->o.store))
+		timer_start(&engine->retry, RETRY_COMMIT_MS); // room may come back before there is anything to write
 	return r;
 }
 
@@ -219,12 +225,29 @@ static void name_volumes(struct task *task)
 	}
 }
 
+// A desired status only advances (task-engine.md §10).
+static void raise_desired(struct engine *engine, struct entry *entry, enum task_status desired)
+{
+	struct task *task = entry->task;
+	if (desired <= task->desired)
+		return;
+	if (desired == TASK_STOPPED) {
+		engine_stop_task(engine, task->arn);
+		return;
+	}
+	task->desired = desired;
+	task->dirty = true;
+	task_raise_desired(task);
+	engine_touch(entry);
+	loop_wake(engine->o.loop);
+}
+
 void engine_add_task(struct engine *engine, struct task *task)
 {
 	struct entry *known = engine_entry(engine, task->arn);
 	if (known) {
-		if (task->desired == TASK_STOPPED && !known->refused)
-			engine_stop_task(engine, task->arn);
+		if (!known->refused)
+			raise_desired(engine, known, task->desired);
 		task_free(task);
 		return;
 	}
@@ -319,11 +342,30 @@ static void on_list(const struct docker_error *err, const struct docker_summary 
 {
 	struct engine *engine = arg;
 	engine->list_call = NULL;
-	if (err->failure != DOCKER_OK)
-		log_error("tasks cannot be rebuilt: Docker does not list containers", "error=%s", err->message);
-	else
-		engine_rebuild(engine, list, count);
+	if (err->failure != DOCKER_OK) {
+		log_error("tasks cannot be rebuilt yet: Docker does not list containers", "error=%s", err->message);
+		timer_start(&engine->resync, RETRY_LIST_MS);
+		return;
+	}
+	engine_rebuild(engine, list, count);
+	engine->o.rebuild = false;
+	engine->rebuilt = true; // on disk together with the tasks
 	engine_watch_docker(engine);
+}
+
+static void list_for_rebuild(struct engine *engine)
+{
+	if (!engine->list_call)
+		engine->list_call = docker_list(engine->o.docker, LABEL_ECSD, on_list, engine);
+}
+
+static void on_resync(void *arg)
+{
+	struct engine *engine = arg;
+	if (engine->o.rebuild)
+		list_for_rebuild(engine);
+	else
+		engine_resync(engine);
 }
 
 void engine_start(struct engine *engine, void (*on_ready)(void *arg), void *arg)
@@ -331,7 +373,7 @@ void engine_start(struct engine *engine, void (*on_ready)(void *arg), void *arg)
 	engine->on_ready = on_ready;
 	engine->on_ready_arg = arg;
 	if (engine->o.rebuild)
-		engine->list_call = docker_list(engine->o.docker, LABEL_ECSD, on_list, engine);
+		list_for_rebuild(engine);
 	else
 		engine_watch_docker(engine);
 }

@@ -43,6 +43,7 @@ struct entry {
 	bool changed; // for introspection
 	bool notify;  // has new transitions: tell submit after the commit
 	bool forget;
+	bool rebuilt, rebuilt_running; // from Docker's labels; with a container that runs
 	bool told_stopped;
 	uint64_t wake_at; // loop time, 0: none
 	int64_t mark_id;  // reported up to here, to be written; 0: nothing to write
@@ -62,6 +63,7 @@ struct engine {
 	int64_t last_transition;
 	uint16_t last_port;
 	bool ready, commit_failed;
+	bool rebuilt;     // nothing is left to rebuild: to be written
 	bool docker_away; // the event stream is cut
 	bool reopened;    // the event stream was: the next list answer clears all waiting
 	struct after_commit *after;
@@ -73,6 +75,8 @@ struct engine {
 };
 
 enum {
+	RETRY_LIST_MS = 1000,   // after a list call that failed when one is needed
+	CONFLICTS_MAX = 8,      // "name in use" in a row: then it is something else
 	RESYNC_MS = 60 * 1000,  // how often Docker's list is compared with what is known
 	RETRY_COMMIT_MS = 1000, // after a commit that failed
 	UNKNOWN_BACKOFF_MIN_MS = 200,
@@ -107,7 +111,8 @@ void record_done(struct record *record);
 // operations.c
 void engine_operate(struct container_ref *ref, enum operation operation);
 void engine_fail_container(struct container_ref *ref, const char *name, const char *text); // error, desired STOPPED
-void engine_back_off(struct container_ref *ref); // nothing is known: ask again later
+void engine_back_off(struct container_ref *ref);   // nothing is known: ask again later
+void engine_stop_stray(struct container_ref *ref); // it runs although it is known STOPPED
 
 // observe.c
 void engine_advance(struct container_ref *ref, enum container_status status);

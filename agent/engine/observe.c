@@ -4,6 +4,7 @@
 #include "common/util.h"
 #include "docker/create_request.h"
 #include <inttypes.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 // --- known status ---
@@ -14,6 +15,7 @@ void engine_advance(struct container_ref *ref, enum container_status status)
 	struct task *task = ref->entry->task;
 	if (status <= c->known)
 		return;
+	c->failures = 0; // progress: the next time-out waits briefly again
 	log_info("container", "task=%s container=%s known=%s desired=%s", task->arn, c->name,
 		 container_status_name(status), container_status_name(c->desired));
 	c->known = status;
@@ -24,6 +26,7 @@ void engine_advance(struct container_ref *ref, enum container_status status)
 		c->in_flight = OP_NONE;
 		c->must_inspect = false;
 		engine_release_process(c);
+		engine_touch_waiting(ref->engine);
 		if (c->essential && task->execution_stopped_ms == 0) {
 			task->execution_stopped_ms = wall_ms();
 			task->dirty = true;
@@ -75,7 +78,10 @@ static void watch_process(struct container_ref *ref, int64_t pid)
 	int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
 	if (fd < 0)
 		return; // gone already: the event comes
-	if (!process_is_containers(pid, c->docker_id)) {
+	// Descriptors are for Docker and ECS first; without one, the event and the list tell of the exit.
+	struct rlimit limit = {0};
+	bool scarce = getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd >= limit.rlim_cur / 2;
+	if (scarce || !process_is_containers(pid, c->docker_id)) {
 		close(fd);
 		return;
 	}
@@ -86,45 +92,71 @@ static void watch_process(struct container_ref *ref, int64_t pid)
 
 // --- what an inspect answer says ---
 
+static void take_text(struct container *c, char **member, const char *value)
+{
+	if (str_equal(*member, value))
+		return;
+	str_replace(member, value);
+	c->dirty = true;
+}
+
+static void take_time(struct container *c, int64_t *member, int64_t value)
+{
+	c->dirty |= *member != value;
+	*member = value;
+}
+
+// Taken once, never replaced later (state-changes.md §8.2).
+static void take_ports(struct container *c, const struct docker_container *info)
+{
+	if (c->binding_count > 0 || info->port_count == 0)
+		return;
+	free(c->bindings);
+	c->bindings = xcalloc(info->port_count, sizeof(*c->bindings));
+	c->binding_count = info->port_count;
+	c->dirty = true;
+	for (size_t i = 0; i < info->port_count; i++) {
+		struct port_binding *b = &c->bindings[i];
+		b->container_port = info->ports[i].container_port;
+		b->host_port = info->ports[i].host_port;
+		memcpy(b->protocol, info->ports[i].protocol, sizeof(b->protocol));
+		memcpy(b->bind_ip, info->ports[i].bind_ip, sizeof(b->bind_ip));
+	}
+}
+
+static void take_mounts(struct container *c, const struct docker_container *info)
+{
+	if (c->docker_mounts || info->mount_count == 0)
+		return;
+	c->docker_mounts = xcalloc(info->mount_count, sizeof(*c->docker_mounts));
+	for (size_t i = 0; i < info->mount_count; i++) {
+		c->docker_mounts[i].name = xstrdup(info->mounts[i].name);
+		c->docker_mounts[i].source = xstrdup(info->mounts[i].source);
+		c->docker_mounts[i].destination = xstrdup(info->mounts[i].destination);
+	}
+	c->docker_mount_count = info->mount_count;
+}
+
 static void take_metadata(struct container *c, const struct docker_container *info)
 {
 	if (!c->docker_id)
-		str_replace(&c->docker_id, info->id);
+		take_text(c, &c->docker_id, info->id);
 	if (!c->docker_name)
-		str_replace(&c->docker_name, info->name);
+		take_text(c, &c->docker_name, info->name);
 	if (!c->image_id)
-		str_replace(&c->image_id, info->image_id);
-	str_replace(&c->created_text, info->created_text);
+		take_text(c, &c->image_id, info->image_id);
+	str_replace(&c->created_text, info->created_text); // not stored
 	str_replace(&c->started_text, info->started_text);
-	c->created_ms = info->created_ms;
-	c->started_ms = info->started ? info->started_ms : 0;
-	c->finished_ms = info->finished ? info->finished_ms : 0;
-	if (!info->running && info->finished) {
+	take_time(c, &c->created_ms, info->created_ms);
+	take_time(c, &c->started_ms, info->started ? info->started_ms : 0);
+	take_time(c, &c->finished_ms, info->finished ? info->finished_ms : 0);
+	if (!info->running && info->finished && (!c->has_exit_code || c->exit_code != info->exit_code)) {
 		c->has_exit_code = true;
 		c->exit_code = info->exit_code;
+		c->dirty = true;
 	}
-	if (c->binding_count == 0 && info->port_count > 0) { // never replaced later (state-changes.md §8.2)
-		free(c->bindings);
-		c->bindings = xcalloc(info->port_count, sizeof(*c->bindings));
-		c->binding_count = info->port_count;
-		for (size_t i = 0; i < info->port_count; i++) {
-			struct port_binding *b = &c->bindings[i];
-			b->container_port = info->ports[i].container_port;
-			b->host_port = info->ports[i].host_port;
-			memcpy(b->protocol, info->ports[i].protocol, sizeof(b->protocol));
-			memcpy(b->bind_ip, info->ports[i].bind_ip, sizeof(b->bind_ip));
-		}
-	}
-	if (!c->docker_mounts && info->mount_count > 0) {
-		c->docker_mounts = xcalloc(info->mount_count, sizeof(*c->docker_mounts));
-		for (size_t i = 0; i < info->mount_count; i++) {
-			c->docker_mounts[i].name = xstrdup(info->mounts[i].name);
-			c->docker_mounts[i].source = xstrdup(info->mounts[i].source);
-			c->docker_mounts[i].destination = xstrdup(info->mounts[i].destination);
-		}
-		c->docker_mount_count = info->mount_count;
-	}
-	c->dirty = true;
+	take_ports(c, info);
+	take_mounts(c, info);
 }
 
 static void take_health(struct container *c, enum docker_health health)
@@ -159,8 +191,9 @@ static void observe_ended(struct container_ref *ref, const struct docker_contain
 		container_set_error(c, "OutOfMemoryError", "Container killed due to memory usage");
 	else if (!str_empty(info->state_error))
 		container_set_error(c, "DockerStateError", info->state_error);
-	// It ran, if only for a moment: ECS is told so, with the exit code (state-changes.md §8.1).
-	if (info->started && c->known == CONTAINER_CREATED)
+	// It ran, if only for a moment: ECS is told so, with the exit code (state-changes.md §8.1). Not when it was to
+	// stop anyway: after a rebuild that would raise the dead.
+	if (info->started && c->known == CONTAINER_CREATED && c->desired != CONTAINER_STOPPED)
 		engine_advance(ref, CONTAINER_RUNNING);
 	engine_advance(ref, CONTAINER_STOPPED);
 }
@@ -174,9 +207,12 @@ void engine_observe(struct container_ref *ref, const struct docker_container *in
 	take_health(c, info->health);
 	engine_touch(ref->entry);
 	engine_advance(ref, CONTAINER_CREATED);
+	c->start_unknown = false;
+	// A container that never started is started (again): State.Error then tells of a start call that was cut off, by
+	// a kill of ours or of the daemon. A start that the daemon refuses has its own answer.
 	if (info->running)
 		observe_running(ref, info);
-	else if (info->started || info->dead || !str_empty(info->state_error))
+	else if (info->started || info->dead)
 		observe_ended(ref, info);
 }
 
@@ -215,11 +251,14 @@ static void on_event(const struct docker_event *event, void *arg)
 	if (!ref)
 		return;
 	struct container *c = ref_container(ref);
-	if (c->known == CONTAINER_STOPPED)
+	if (c->known == CONTAINER_STOPPED) {
+		if (event->kind == DOCKER_EVENT_START)
+			engine_stop_stray(ref);
 		return;
+	}
 	switch (event->kind) {
 	case DOCKER_EVENT_START:
-		if (c->known == CONTAINER_RUNNING || c->in_flight == OP_START || c->in_flight == OP_INSPECT)
+		if (c->known == CONTAINER_RUNNING || c->in_flight == OP_START)
 			return; // our own start, inspected anyway
 		c->must_inspect = true;
 		break;
@@ -255,19 +294,29 @@ static const struct docker_summary *find_summary(const struct docker_summary *li
 	return NULL;
 }
 
+static bool runs(const struct docker_summary *found)
+{
+	return found && (str_equal(found->state, "running") || str_equal(found->state, "paused") ||
+			 str_equal(found->state, "restarting"));
+}
+
 static bool agrees(const struct docker_summary *found, const struct container *c)
 {
-	bool running = found && (str_equal(found->state, "running") || str_equal(found->state, "paused") ||
-				 str_equal(found->state, "restarting"));
-	return found && ((c->known == CONTAINER_RUNNING && running) ||
-			 (c->known == CONTAINER_CREATED && str_equal(found->state, "created")));
+	return (c->known == CONTAINER_RUNNING && runs(found)) ||
+	       (c->known == CONTAINER_CREATED && found && str_equal(found->state, "created"));
 }
 
 static void compare(struct container_ref *ref, const struct docker_summary *list, size_t count, bool reopened)
 {
 	struct container *c = ref_container(ref);
-	if (c->known == CONTAINER_STOPPED || (!c->docker_id && !c->docker_name))
+	if (!c->docker_id && !c->docker_name)
 		return;
+	const struct docker_summary *found = find_summary(list, count, c);
+	if (c->known == CONTAINER_STOPPED) {
+		if (runs(found))
+			engine_stop_stray(ref);
+		return;
+	}
 	if (reopened) {
 		c->failures = 0;
 		c->not_before = 0;
@@ -277,7 +326,7 @@ static void compare(struct container_ref *ref, const struct docker_summary *list
 	bool stale_health = reopened && c->health_check_docker && c->known == CONTAINER_RUNNING;
 	if (c->in_flight != OP_NONE && c->in_flight != OP_STOP)
 		return; // its answer tells
-	if (!agrees(find_summary(list, count, c), c) || stale_health) {
+	if (!agrees(found, c) || stale_health) {
 		c->must_inspect = true;
 		engine_touch(ref->entry);
 	}
@@ -287,8 +336,9 @@ static void on_list(const struct docker_error *err, const struct docker_summary 
 {
 	struct engine *engine = arg;
 	engine->list_call = NULL;
-	timer_start(&engine->resync, RESYNC_MS);
-	if (err->failure != DOCKER_OK) {
+	bool failed = err->failure != DOCKER_OK;
+	timer_start(&engine->resync, failed && engine->reopened ? RETRY_LIST_MS : RESYNC_MS);
+	if (failed) {
 		log_warn("Docker does not list containers", "error=%s", err->message);
 		return;
 	}

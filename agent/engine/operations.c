@@ -63,6 +63,8 @@ static void outcome_unknown(struct container_ref *ref, const struct docker_error
 		 ref->entry->task->arn, c->name, operation_name(operation), err->message);
 	if (c->docker_id || c->docker_name)
 		c->must_inspect = true;
+	if (operation == OP_START)
+		c->start_unknown = true;
 	engine_back_off(ref);
 }
 
@@ -164,6 +166,7 @@ static void on_pulled(const struct docker_error *err, void *arg)
 	if (err->failure == DOCKER_OK) {
 		log_info("image pulled", "task=%s container=%s image=%s", task->arn, c->name, c->image);
 		no_failures(c);
+		c->pull_attempts = 0;
 		if (c->image_env) { // asked about before it was there
 			for (size_t i = 0; i < c->image_env->count; i++)
 				free(c->image_env->items[i]);
@@ -174,9 +177,14 @@ static void on_pulled(const struct docker_error *err, void *arg)
 		return;
 	}
 	log_warn("image pull failed", "task=%s container=%s image=%s attempt=%u error=%s", task->arn, c->name, c->image,
-		 c->failures + 1, err->message);
-	bool final = err->failure != DOCKER_UNKNOWN && c->failures + 1 >= PULL_ATTEMPTS;
-	if (err->failure == DOCKER_NOT_FOUND || final) {
+		 c->pull_attempts + 1, err->message);
+	if (err->failure == DOCKER_UNKNOWN) {
+		engine_back_off(ref);
+		return;
+	}
+	c->pull_attempts++;
+	if (err->failure == DOCKER_NOT_FOUND || c->pull_attempts >= PULL_ATTEMPTS) {
+		c->pull_attempts = 0;
 		no_failures(c);
 		pull_failed(ref, err);
 		return;
@@ -209,18 +217,32 @@ static void on_conflict(const struct docker_error *err, const struct docker_cont
 	struct container_ref *ref = arg;
 	struct container *c = finish(ref);
 	if (info && is_ours(ref, info)) {
+		c->conflicts = 0;
 		log_info("container adopted by its name", "task=%s container=%s docker_id=%s", ref->entry->task->arn,
 			 c->name, info->id);
 		no_failures(c);
 		engine_observe(ref, info);
-	} else if (err->failure == DOCKER_OK || err->failure == DOCKER_NOT_FOUND) {
+	} else if (err->failure == DOCKER_OK) {
 		log_warn("container name is taken; another one is drawn", "task=%s container=%s name=%s",
 			 ref->entry->task->arn, c->name, c->docker_name);
 		free(TAKE(c->docker_name));
 		c->dirty = true;
 	} else {
-		engine_back_off(ref); // the create call, with the same name, comes to the same point again
+		// Not there yet: an earlier create call of ours may still be at work under this name.
+		engine_back_off(ref);
 	}
+}
+
+static void start_conflict(struct container_ref *ref, const struct docker_error *err)
+{
+	struct container *c = ref_container(ref);
+	if (++c->conflicts >= CONFLICTS_MAX) { // not the name: a volume, say
+		engine_fail_container(ref, err->name, err->message);
+		return;
+	}
+	c->in_flight = OP_INSPECT;
+	c->in_flight_since = loop_now(ref->engine->o.loop);
+	c->call = docker_inspect(docker_of(ref), c->docker_name, on_conflict, ref);
 }
 
 static void on_created(const struct docker_error *err, const char *id, void *arg)
@@ -231,6 +253,7 @@ static void on_created(const struct docker_error *err, const char *id, void *arg
 	case DOCKER_OK:
 		log_info("container created", "task=%s container=%s docker_id=%s", ref->entry->task->arn, c->name, id);
 		no_failures(c);
+		c->conflicts = 0;
 		str_replace(&c->docker_id, id);
 		c->created_ms = wall_ms();
 		engine_advance(ref, CONTAINER_CREATED);
@@ -239,9 +262,7 @@ static void on_created(const struct docker_error *err, const char *id, void *arg
 		outcome_unknown(ref, err, OP_CREATE);
 		break;
 	case DOCKER_CONFLICT:
-		c->in_flight = OP_INSPECT;
-		c->in_flight_since = loop_now(ref->engine->o.loop);
-		c->call = docker_inspect(docker_of(ref), c->docker_name, on_conflict, ref);
+		start_conflict(ref, err);
 		break;
 	default:
 		engine_fail_container(ref, err->name, err->message);
@@ -280,11 +301,11 @@ static void on_inspected(const struct docker_error *err, const struct docker_con
 	struct container *c = finish(ref);
 	switch (err->failure) {
 	case DOCKER_OK:
-		no_failures(c);
+		c->not_before = 0; // how often nothing was known is forgotten with progress only (engine_advance)
 		engine_observe(ref, info);
 		break;
 	case DOCKER_NOT_FOUND:
-		no_failures(c);
+		c->not_before = 0;
 		engine_observe_missing(ref);
 		break;
 	default: // 500 and the like: as good as no answer
@@ -385,11 +406,37 @@ static void on_removed(const struct docker_error *err, void *arg)
 		engine_back_off(ref);
 		return;
 	}
+	if (err->failure == DOCKER_CONFLICT) { // it runs again
+		engine_stop_stray(ref);
+		return;
+	}
 	if (err->failure != DOCKER_OK && err->failure != DOCKER_NOT_FOUND)
 		log_error("container not removed; left alone", "task=%s container=%s error=%s", ref->entry->task->arn,
 			  c->name, err->message);
 	c->removed = true;
 	remove_volumes(ref);
+}
+
+static void on_stray_stopped(const struct docker_error *err, void *arg)
+{
+	struct container_ref *ref = arg;
+	finish(ref);
+	if (err->failure == DOCKER_UNKNOWN || err->failure == DOCKER_REFUSED)
+		engine_back_off(ref);
+}
+
+// ECS was told STOPPED, and has perhaps started another: it must not run (task-engine.md §8.1).
+void engine_stop_stray(struct container_ref *ref)
+{
+	struct container *c = ref_container(ref);
+	if (c->in_flight != OP_NONE || !c->docker_id)
+		return;
+	log_warn("container runs although its task has stopped; stopping it", "task=%s container=%s docker_id=%s",
+		 ref->entry->task->arn, c->name, c->docker_id);
+	c->in_flight = OP_STOP;
+	c->in_flight_since = loop_now(ref->engine->o.loop);
+	uint64_t timeout_s = c->stop_timeout_s ? c->stop_timeout_s : ref->engine->o.stop_timeout_ms / 1000;
+	c->call = docker_stop(docker_of(ref), c->docker_id, timeout_s, on_stray_stopped, ref);
 }
 
 void engine_operate(struct container_ref *ref, enum operation operation)

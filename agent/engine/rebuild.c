@@ -61,7 +61,9 @@ static struct entry *rebuild_task(struct engine *engine, json_object *labels, js
 	for (size_t i = 0; i < task->container_count; i++)
 		task->containers[i].dirty = true;
 	log_info("task rebuilt from Docker's labels", "task=%s", task->arn);
-	return engine_insert(engine, task);
+	struct entry *entry = engine_insert(engine, task);
+	entry->rebuilt = true;
+	return entry;
 }
 
 static void rebuild_container(struct engine *engine, const struct docker_summary *summary)
@@ -84,6 +86,7 @@ static void rebuild_container(struct engine *engine, const struct docker_summary
 	c->stop_timeout_s = (uint32_t)json_object_get_int(json_get(label, "stopTimeout"));
 	c->health_check_docker = json_object_get_boolean(json_get(label, "health"));
 	c->must_inspect = true;
+	entry->rebuilt_running |= str_equal(summary->state, "running") || str_equal(summary->state, "paused");
 }
 
 void engine_rebuild(struct engine *engine, const struct docker_summary *list, size_t count)
@@ -92,9 +95,12 @@ void engine_rebuild(struct engine *engine, const struct docker_summary *list, si
 		rebuild_container(engine, &list[i]);
 	for (size_t i = 0; i < engine->count; i++) {
 		struct entry *entry = engine->entries[i];
+		// A task of which nothing runs had ended, or was about to: nothing of it is started now.
+		if (entry->rebuilt && !entry->rebuilt_running)
+			engine_set_desired_stopped(entry->task);
 		for (size_t k = 0; k < entry->task->container_count; k++) {
 			struct container *c = &entry->task->containers[k];
-			if (c->docker_id || entry->task->stored)
+			if (c->docker_id || !entry->rebuilt)
 				continue;
 			engine_fail_container(&entry->refs[k], "ContainerVanishedError",
 					      "No container matching saved ID found");

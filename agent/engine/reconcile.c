@@ -97,9 +97,9 @@ static bool decide_task(const struct task *task, struct actions *out)
 static void stop_container(const struct task *task, size_t index, struct actions *out)
 {
 	const struct container *c = &task->containers[index];
-	if (c->known < CONTAINER_RUNNING)
+	if (c->known < CONTAINER_RUNNING && !c->start_unknown)
 		become(out, index, CONTAINER_STOPPED); // never ran: Docker has nothing to stop (task-engine.md §6.1)
-	else if (dependency_may_stop(task, c))
+	else if (c->start_unknown || dependency_may_stop(task, c))
 		operate(out, index, OP_STOP);
 }
 

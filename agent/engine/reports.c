@@ -115,7 +115,7 @@ bool engine_next_report(struct engine *engine, const char *task_arn, bool batch,
 		last = &entry->records[end - 1];
 		change->status = (enum task_status)last->status;
 		change->reason = last->reason ? last->reason : "";
-	} else if (batch && task->known < TASK_STOPPED) {
+	} else if (batch && task->known < TASK_STOPPED && !task->dirty) {
 		// Only containers changed: sent with whatever status the task has (state-changes.md §4.3).
 		while (end < entry->record_count && entry->records[end].stored)
 			end++;

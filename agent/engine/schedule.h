@@ -14,7 +14,7 @@ enum {
 	SCHEDULE_HARD_CAP = 8,    // times the bound
 };
 
-enum schedule_kind { SCHEDULE_PULL, SCHEDULE_CREATE, SCHEDULE_START, SCHEDULE_FREE, SCHEDULE_KINDS };
+enum schedule_kind { SCHEDULE_PULL, SCHEDULE_CREATE, SCHEDULE_START, SCHEDULE_INSPECT, SCHEDULE_FREE, SCHEDULE_KINDS };
 
 // How many operations of a kind may be under way: measured as the best concurrency for a burst of launches on two
 // cores (docs/ARCHITECTURE.md); pulls share the network.

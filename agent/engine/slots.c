@@ -17,6 +17,8 @@ static enum schedule_kind kind_of(enum operation operation)
 		return SCHEDULE_CREATE;
 	case OP_START:
 		return SCHEDULE_START;
+	case OP_INSPECT:
+		return SCHEDULE_INSPECT;
 	default:
 		return SCHEDULE_FREE;
 	}

@@ -20,12 +20,15 @@ enum statement {
 	SQL_PUT_TRANSITION,
 	SQL_MARK,
 	SQL_PRUNE,
+	SQL_REBUILT,
 	SQL_COUNT,
 };
 
-// Migrations only add columns and tables, so that an older version can still read.
+// Migrations only add columns and tables, so that an older version can still read and write.
 static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
+	// Only a new database has no schema yet: what was in a lost one is to be found again.
+	"INSERT OR IGNORE INTO meta SELECT 'rebuild', '1' WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'schema');"
 	"INSERT OR IGNORE INTO meta VALUES ('schema', '1');"
 	"CREATE TABLE IF NOT EXISTS task (arn TEXT PRIMARY KEY, sequence INTEGER NOT NULL, definition TEXT NOT NULL,"
 	" known TEXT NOT NULL, desired TEXT NOT NULL, credentials_id TEXT, execution_credentials_id TEXT, reason TEXT,"
@@ -45,29 +48,52 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_BEGIN] = "BEGIN IMMEDIATE",
 	[SQL_COMMIT] = "COMMIT",
 	[SQL_ROLLBACK] = "ROLLBACK",
-	[SQL_PUT_TASK] = "INSERT OR REPLACE INTO task VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-	[SQL_PUT_CONTAINER] = "INSERT OR REPLACE INTO container VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[SQL_PUT_TASK] =
+		("INSERT INTO task (arn, sequence, definition, known, desired, credentials_id, "
+		 "execution_credentials_id, reason, known_ms, pull_started_ms, pull_stopped_ms, "
+		 "execution_stopped_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (arn) DO UPDATE "
+		 "SET sequence=excluded.sequence, definition=excluded.definition, known=excluded.known, "
+		 "desired=excluded.desired, credentials_id=excluded.credentials_id, "
+		 "execution_credentials_id=excluded.execution_credentials_id, reason=excluded.reason, "
+		 "known_ms=excluded.known_ms, pull_started_ms=excluded.pull_started_ms, "
+		 "pull_stopped_ms=excluded.pull_stopped_ms, execution_stopped_ms=excluded.execution_stopped_ms"),
+	[SQL_PUT_CONTAINER] =
+		("INSERT INTO container (task, name, known, desired, docker_name, docker_id, image_id, "
+		 "image_digest, exit_code, error_name, error_text, bindings, host_ports, created_ms, started_ms, "
+		 "finished_ms, stop_attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON "
+		 "CONFLICT (task, name) DO UPDATE SET known=excluded.known, desired=excluded.desired, "
+		 "docker_name=excluded.docker_name, docker_id=excluded.docker_id, image_id=excluded.image_id, "
+		 "image_digest=excluded.image_digest, exit_code=excluded.exit_code, "
+		 "error_name=excluded.error_name, error_text=excluded.error_text, bindings=excluded.bindings, "
+		 "host_ports=excluded.host_ports, created_ms=excluded.created_ms, started_ms=excluded.started_ms, "
+		 "finished_ms=excluded.finished_ms, stop_attempts=excluded.stop_attempts"),
 	[SQL_DELETE_TASK] = "DELETE FROM task WHERE arn = ?",
 	[SQL_DELETE_CONTAINERS] = "DELETE FROM container WHERE task = ?",
 	[SQL_DELETE_TRANSITIONS] = "DELETE FROM transition WHERE task = ?",
-	[SQL_PUT_TRANSITION] = "INSERT OR REPLACE INTO transition VALUES (?,?,?,?,?,?,?,0,NULL)",
+	[SQL_PUT_TRANSITION] =
+		("INSERT INTO transition (id, task, container, status, reason, exit_code, at_ms) VALUES (?, ?, ?, "
+		 "?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET task=excluded.task, container=excluded.container, "
+		 "status=excluded.status, reason=excluded.reason, exit_code=excluded.exit_code, "
+		 "at_ms=excluded.at_ms"),
 	[SQL_MARK] = "UPDATE transition SET reported = 1, refused = ? WHERE task = ? AND id <= ? AND reported = 0",
 	// A refused task has no row: its report is all there is, and goes when it was delivered.
 	[SQL_PRUNE] = "DELETE FROM transition WHERE task = ?1 AND reported AND ?1 NOT IN (SELECT arn FROM task)",
+	[SQL_REBUILT] = "DELETE FROM meta WHERE key = 'rebuild'",
 };
 
 struct store {
 	sqlite3 *db;
 	sqlite3_stmt *statements[SQL_COUNT];
 	char *path, *ballast;
-	bool disk_full, in_transaction;
+	bool disk_full, needs_rebuild;
 };
 
 static int failed(struct store *store, struct error *err, const char *what)
 {
 	int code = sqlite3_errcode(store->db);
 	int number = code == SQLITE_FULL ? ENOSPC : code == SQLITE_IOERR ? EIO : code == SQLITE_READONLY ? EROFS : EIO;
-	if (code == SQLITE_IOERR && sqlite3_system_errno(store->db) == ENOSPC)
+	int system = sqlite3_system_errno(store->db);
+	if (code == SQLITE_IOERR && (system == ENOSPC || system == EDQUOT))
 		number = ENOSPC;
 	return error_set(err, number, "%s: %s: %s", store->path, what, sqlite3_errmsg(store->db));
 }
@@ -133,6 +159,16 @@ bool store_disk_full(const struct store *store)
 	return store->disk_full;
 }
 
+bool store_needs_rebuild(const struct store *store)
+{
+	return store->needs_rebuild;
+}
+
+int store_mark_rebuilt(struct store *store, struct error *err)
+{
+	return run(store, SQL_REBUILT, err, "");
+}
+
 void store_reclaim(struct store *store)
 {
 	if (!store->disk_full || ballast_take(store) < 0)
@@ -146,6 +182,15 @@ void store_reclaim(struct store *store)
 static int exec(struct store *store, const char *text, struct error *err)
 {
 	return sqlite3_exec(store->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : failed(store, err, "open");
+}
+
+static int note_rebuild(void *needed, int count, char **values, char **names)
+{
+	(void)count;
+	(void)values;
+	(void)names;
+	*(bool *)needed = true;
+	return 0;
 }
 
 static int check_row(void *ok, int count, char **values, char **names)
@@ -170,9 +215,17 @@ static int open_database(struct store *store, struct error *err)
 	bool ok = false;
 	if ((r = exec(store, pragmas, err)) < 0)
 		return r;
-	if (sqlite3_exec(store->db, "PRAGMA quick_check(1)", check_row, &ok, NULL) != SQLITE_OK || !ok)
+	if (sqlite3_exec(store->db, "PRAGMA quick_check(1)", check_row, &ok, NULL) != SQLITE_OK)
+		return failed(store, err, "check");
+	if (!ok)
 		return error_set(err, EBADMSG, "%s: the database is damaged", store->path);
-	return exec(store, schema, err);
+	if ((r = exec(store, schema, err)) < 0)
+		return r;
+	store->needs_rebuild = false;
+	if (sqlite3_exec(store->db, "SELECT 1 FROM meta WHERE key = 'rebuild'", note_rebuild, &store->needs_rebuild,
+			 NULL) != SQLITE_OK)
+		return failed(store, err, "open");
+	return 0;
 }
 
 static void close_database(struct store *store)
@@ -210,9 +263,8 @@ static int set_aside(struct store *store, const struct error *why, struct error 
 	return 0;
 }
 
-struct store *store_open(const char *data_dir, enum store_state *state, struct error *err)
+struct store *store_open(const char *data_dir, struct error *err)
 {
-	*state = STORE_OPENED;
 	int r = make_directory(data_dir, 0700);
 	if (r < 0) {
 		error_set_errno(err, -r, "make data directory %s", data_dir);
@@ -221,14 +273,10 @@ struct store *store_open(const char *data_dir, enum store_state *state, struct e
 	struct store *store = xcalloc(1, sizeof(*store));
 	store->path = xasprintf("%s/ecsd.db", data_dir);
 	store->ballast = xasprintf("%s/ballast", data_dir);
-	struct stat st;
-	if (stat(store->path, &st) < 0 || st.st_size == 0)
-		*state = STORE_CREATED;
 	struct error why = {0};
 	r = open_database(store, &why);
 	if (r < 0 && is_corruption(store, &why)) {
 		close_database(store);
-		*state = STORE_SET_ASIDE;
 		if ((r = set_aside(store, &why, err)) == 0)
 			r = open_database(store, &why);
 	}
@@ -261,9 +309,7 @@ struct store *store_close(struct store *store)
 
 int store_begin(struct store *store, struct error *err)
 {
-	int r = run(store, SQL_BEGIN, err, "");
-	store->in_transaction = r == 0;
-	return r;
+	return run(store, SQL_BEGIN, err, "");
 }
 
 void store_rollback(struct store *store)
@@ -271,15 +317,11 @@ void store_rollback(struct store *store)
 	// SQLite has rolled back by itself after some errors; then there is nothing to do.
 	if (!sqlite3_get_autocommit(store->db))
 		(void)run(store, SQL_ROLLBACK, NULL, "");
-	store->in_transaction = false;
 }
 
 int store_commit(struct store *store, struct error *err)
 {
-	int r = run(store, SQL_COMMIT, err, "");
-	if (r == 0)
-		store->in_transaction = false;
-	return r;
+	return run(store, SQL_COMMIT, err, "");
 }
 
 void store_note_failure(struct store *store, int result)

@@ -16,14 +16,11 @@ struct store;
 
 enum { STORE_BALLAST_BYTES = 4 << 20 };
 
-enum store_state {
-	STORE_OPENED,
-	STORE_CREATED,   // there was none, or an empty file
-	STORE_SET_ASIDE, // it was damaged: renamed to ecsd.db.corrupt-<time>, and a new one made
-};
-// Opens or creates <data_dir>/ecsd.db.
-struct store *store_open(const char *data_dir, enum store_state *state, struct error *err);
+// Opens or creates <data_dir>/ecsd.db. A database that is damaged is renamed to ecsd.db.corrupt-<time>, and a new one made.
+struct store *store_open(const char *data_dir, struct error *err);
 struct store *store_close(struct store *store);
+// Set from the making of a new database until store_mark_rebuilt is committed: a kill in between loses nothing.
+bool store_needs_rebuild(const struct store *store);
 bool store_disk_full(const struct store *store); // the ballast is gone
 void store_reclaim(struct store *store);         // tries to take the ballast back; now and then while disk_full
 
@@ -46,6 +43,7 @@ int store_put_transition(struct store *store, const struct transition *transitio
 // Marks all transitions of the task up to id: reported, or given up with the answer's text.
 int store_mark_reported(struct store *store, const char *task_arn, int64_t id, const char *refused_why,
 			struct error *err);
+int store_mark_rebuilt(struct store *store, struct error *err);
 int store_commit(struct store *store, struct error *err); // after a failure: store_rollback
 void store_rollback(struct store *store);
 // After any failed write: -ENOSPC gives the ballast up.

@@ -133,6 +133,9 @@ struct container {
 	enum operation in_flight;          // at most one operation on a container
 	uint64_t in_flight_since;          // loop time
 	uint64_t not_before;               // loop time: no new operation before
+	uint32_t pull_attempts;            // pulls that the daemon answered with an error
+	uint32_t conflicts;                // create calls in a row that were answered "name in use"
+	bool start_unknown;                // a start call had no answer: it may still take effect
 	uint32_t failures;                 // operations in a row of which nothing is known (time-out, no answer)
 	bool exit_seen;                    // the pidfd said so; Docker has not yet
 	bool must_inspect;                 // something happened (event, process exit, unknown outcome): ask Docker
@@ -177,7 +180,8 @@ struct task {
 };
 
 struct task *task_new(void);
-struct task *task_free(struct task *task);                                                 // NULL is fine; returns NULL
+void task_raise_desired(struct task *task); // containers' desired statuses to what the task's demands
+struct task *task_free(struct task *task);  // NULL is fine; returns NULL
 struct container *task_container(const struct task *task, const char *name);               // NULL if there is none
 void container_set_error(struct container *container, const char *name, const char *text); // first wins
 

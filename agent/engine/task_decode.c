@@ -565,7 +565,7 @@ static int prepare(struct task *task, struct error *err)
 	return 0;
 }
 
-static void raise_desired(struct task *task)
+void task_raise_desired(struct task *task)
 {
 	enum container_status desired = task->desired == TASK_STOPPED   ? CONTAINER_STOPPED
 					: task->desired == TASK_RUNNING ? CONTAINER_RUNNING
@@ -600,7 +600,7 @@ static enum task_refusal judge(struct task *task, struct wire_task *wire, char *
 		*reason = xasprintf("Task dependencies cannot be resolved, taskArn: %s", task->arn);
 		return TASK_UNRESOLVED;
 	}
-	raise_desired(task);
+	task_raise_desired(task);
 	return TASK_ACCEPTED;
 }
 

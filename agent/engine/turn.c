@@ -165,7 +165,7 @@ void engine_wake_due(void *arg)
 
 static bool anything_to_do(const struct engine *engine)
 {
-	if (engine->after_count > 0)
+	if (engine->after_count > 0 || engine->rebuilt)
 		return true;
 	for (size_t i = 0; i < engine->count; i++) {
 		const struct entry *entry = engine->entries[i];

@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from ecsbed import tasks
+from ecsbed.instance import wait_until
 
 LIVE_RESTORE = True    # containers outlive the engine
 
@@ -161,3 +162,43 @@ def test_foreign_containers_are_left_alone(bed, instance):
         assert instance.inspect(container)["State"]["Running"]
     touched = bed.proxy.requests(f"(POST|DELETE) /containers/({foreign[:12]}|{labelled[:12]})")
     assert touched == []
+
+
+def test_container_restarted_by_hand(bed, instance):
+    """ECS was told STOPPED: what starts again behind its back is stopped, and cleaned up."""
+    task = tasks.task()
+    bed.run_task(task)
+    identifier = instance.container(task["arn"], "m")
+    instance.docker("restart", "-t", "0", identifier)
+    bed.cp.wait_container_status(task["arn"], "m", "STOPPED")
+    wait_until(lambda: not instance.inspect(identifier)["State"]["Running"], 30, "the container to be stopped again")
+    bed.cp.settle()
+    assert bed.cp.statuses(task["arn"]) == ["RUNNING", "STOPPED"]
+
+
+def test_conflict_that_is_not_the_name(bed):
+    """409 for another reason: a bounded number of tries, then Docker's text."""
+    rule = bed.proxy.rule("POST /containers/create", "fail", times=1000, status=409)
+    task = tasks.task()
+    bed.cp.send_payload(task)
+    bed.cp.wait_task_status(task["arn"], "STOPPED", 60)
+    change = bed.cp.wait_container_status(task["arn"], "m", "STOPPED")
+    assert change["reason"] == "CannotCreateContainerError: Error response from daemon: made to fail by the test"
+    assert len(creates(bed)) < 20
+    rule.release()
+
+
+def test_first_version_call_fails(make_bed):
+    """A daemon that answers with an error is not a daemon that cannot be used: no exit."""
+    bed = make_bed()
+    bed.proxy.rule("GET /version", "fail", times=3)
+    bed.start()
+    bed.run_task(tasks.task())
+
+
+def test_start_call_cut_off(bed):
+    """A start whose answer is lost is made again; the container runs once."""
+    bed.proxy.rule("POST /containers/[^/]+/start", "drop")
+    task = tasks.task()
+    bed.run_task(task)
+    assert len(creates(bed)) == 1 and bed.cp.statuses(task["arn"]) == ["RUNNING"]

@@ -34,7 +34,7 @@ def databases(directory):
 
 @pytest.fixture
 def small_disk(make_bed, instance):
-    """A bed whose data directory is a file system of 32 MiB; fill() and clear() do as they say."""
+    """A bed, started, whose data directory is a file system of 32 MiB; fill() and clear() do as they say."""
     bed = make_bed()
     instance.run("mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", bed.agent.data)
     inside = instance.path_inside(bed.agent.data)
@@ -81,6 +81,22 @@ def test_full_disk(small_disk):
     wait_until(acknowledged, 30, "acknowledgement once there is room again", 0.3)
     bed.cp.wait_task_status(third["arn"], "RUNNING")
     assert len(bed.instance.containers(third["arn"])) == 1
+
+
+def test_start_on_a_full_disk_without_tasks(small_disk):
+    """With nothing to write, room that comes back is noticed all the same."""
+    bed = small_disk
+    bed.agent.terminate()
+    os.unlink(bed.instance.path_inside(bed.agent.data) + "/ballast")
+    bed.fill()
+    bed.start()
+    task = tasks.task()
+    message_id = bed.cp.send_payload(task)
+    bed.cp.settle()
+    assert message_id not in [message.get("messageId") for _, message in bed.cp.acks()]
+    bed.clear()
+    bed.agent.wait_log("disk has room again")
+    bed.run_task(task)
 
 
 def test_restart_on_a_full_disk(small_disk):

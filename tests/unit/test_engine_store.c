@@ -59,9 +59,8 @@ static struct task *sample(void)
 
 static void write_sample(void)
 {
-	enum store_state state_found;
 	struct error err = {0};
-	struct store *store = store_open(directory, &state_found, &err);
+	struct store *store = store_open(directory, &err);
 	assert_non_null(store);
 	struct task *task = sample();
 	assert_int_equal(store_begin(store, &err), 0);
@@ -73,6 +72,7 @@ static void write_sample(void)
 	assert_int_equal(store_put_transition(store, &running, &err), 0);
 	assert_int_equal(store_put_transition(store, &stopped, &err), 0);
 	assert_int_equal(store_mark_reported(store, ARN, 1, NULL, &err), 0);
+	assert_int_equal(store_mark_rebuilt(store, &err), 0);
 	assert_int_equal(store_commit(store, &err), 0);
 	task_free(task);
 	store_close(store);
@@ -100,12 +100,13 @@ static void on_transition(const struct transition *t, void *arg)
 	snprintf(loaded->reason, sizeof(loaded->reason), "%s", t->reason ? t->reason : "");
 }
 
-static void load(struct loaded *loaded, enum store_state *found)
+static void load(struct loaded *loaded, bool *rebuild)
 {
 	struct error err = {0};
-	struct store *store = store_open(directory, found, &err);
+	struct store *store = store_open(directory, &err);
 	if (!store)
 		fail_msg("%s", err.message);
+	*rebuild = store_needs_rebuild(store);
 	struct store_visitor visitor = {on_task, on_transition, loaded};
 	int64_t last;
 	uint64_t sequence;
@@ -118,9 +119,9 @@ static void test_round_trip(void **state)
 	(void)state;
 	write_sample();
 	struct loaded loaded = {0};
-	enum store_state state_found;
-	load(&loaded, &state_found);
-	assert_int_equal(state_found, STORE_OPENED);
+	bool rebuild;
+	load(&loaded, &rebuild);
+	assert_false(rebuild);
 	struct container *c = &loaded.task->containers[0];
 	assert_int_equal(loaded.task->sequence, 3);
 	assert_int_equal(loaded.task->known, TASK_CREATED);
@@ -143,9 +144,8 @@ static void test_round_trip(void **state)
 static void test_rollback_leaves_nothing(void **state)
 {
 	(void)state;
-	enum store_state state_found;
 	struct error err = {0};
-	struct store *store = store_open(directory, &state_found, &err);
+	struct store *store = store_open(directory, &err);
 	struct task *task = sample();
 	assert_int_equal(store_begin(store, &err), 0);
 	assert_int_equal(store_put_task(store, task, &err), 0);
@@ -153,7 +153,8 @@ static void test_rollback_leaves_nothing(void **state)
 	store_close(store);
 	task_free(task);
 	struct loaded loaded = {0};
-	load(&loaded, &state_found);
+	bool rebuild;
+	load(&loaded, &rebuild);
 	assert_null(loaded.task);
 }
 
@@ -161,15 +162,15 @@ static void test_delete(void **state)
 {
 	(void)state;
 	write_sample();
-	enum store_state state_found;
 	struct error err = {0};
-	struct store *store = store_open(directory, &state_found, &err);
+	struct store *store = store_open(directory, &err);
 	assert_int_equal(store_begin(store, &err), 0);
 	assert_int_equal(store_delete_task(store, ARN, &err), 0);
 	assert_int_equal(store_commit(store, &err), 0);
 	store_close(store);
 	struct loaded loaded = {0};
-	load(&loaded, &state_found);
+	bool rebuild;
+	load(&loaded, &rebuild);
 	assert_null(loaded.task);
 	assert_int_equal(loaded.transitions, 0);
 }
@@ -184,16 +185,16 @@ static void test_damage_is_set_aside(void **state)
 	memset(garbage, 'x', sizeof(garbage));
 	assert_int_equal(pwrite(fd, garbage, sizeof(garbage), 0), (ssize_t)sizeof(garbage));
 	struct loaded loaded = {0};
-	enum store_state state_found;
-	load(&loaded, &state_found);
-	assert_int_equal(state_found, STORE_SET_ASIDE);
+	bool rebuild;
+	load(&loaded, &rebuild);
+	assert_true(rebuild);
 	assert_null(loaded.task);
 	_cleanup_free_ char *pattern = xasprintf("%s/ecsd.db.corrupt-*", directory);
 	glob_t found;
 	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
 	globfree(&found);
-	load(&loaded, &state_found);
-	assert_int_equal(state_found, STORE_OPENED);
+	load(&loaded, &rebuild);
+	assert_true(rebuild); // a kill before the rebuild is written must not lose it
 }
 
 static void test_nothing_secret_and_private(void **state)
