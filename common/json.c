@@ -185,9 +185,26 @@ const char *json_text(json_object *o)
 
 // --- what json-c lets through ---
 
-// Even when strict, json-c takes NaN, Infinity, "1.", overlong UTF-8, strings in single quotes or with line breaks, and it cuts a member's name at an escaped
-// NUL, which would turn it into another name. All are found here, before it sees the text. This is no parser: what
+// Even when strict, json-c takes NaN, Infinity, "1.", "01", overlong UTF-8, strings in single quotes or with line
+// breaks, and it cuts a member's name at an escaped NUL, which would turn it into another name. All are found here, before it sees the text. This is no parser: what
 // else is no JSON is left to json-c. (Integers beyond 64 bits it saturates; see integer_in.)
+static bool digit_at(const char *text, size_t len, size_t i)
+{
+	return i < len && text[i] >= '0' && text[i] <= '9';
+}
+
+// "01", "-.5", ".5": a number begins with 0 alone or with another digit, after an optional minus.
+static bool bad_number_start(const char *text, size_t len, size_t i)
+{
+	bool begins = i == 0 || strchr("{}[]:, \t\r\n", text[i - 1]);
+
+	if (!begins || !strchr("-.0123456789", text[i]))
+		return false;
+	if (text[i] == '-')
+		i++;
+	return !digit_at(text, len, i) || (text[i] == '0' && digit_at(text, len, i + 1));
+}
+
 static int scan(const char *text, size_t len, struct error *err)
 {
 	bool in_string = false, nul = false;
@@ -201,9 +218,15 @@ static int scan(const char *text, size_t len, struct error *err)
 			if (c == '"')
 				in_string = true, nul = false;
 			else if (!strchr("{}[]:,-+.0123456789eEtrufalsn \t\r\n", c))
-				return error_set(err, EBADMSG, "invalid JSON: unexpected '%c' at byte %zu", c, i);
+				return error_set(err, EBADMSG,
+						 (unsigned char)c < 0x80
+							 ? "invalid JSON: unexpected '%c' at byte %zu"
+							 : "invalid JSON: unexpected byte 0x%02hhx at byte %zu",
+						 c, i);
 			else if (c == '.' && (i + 1 == len || text[i + 1] < '0' || text[i + 1] > '9'))
 				return error_set(err, EBADMSG, "invalid JSON: digit expected at byte %zu", i + 1);
+			else if (bad_number_start(text, len, i))
+				return error_set(err, EBADMSG, "invalid JSON: not a number at byte %zu", i);
 		} else if ((unsigned char)c < ' ') {
 			return error_set(err, EBADMSG, "invalid JSON: control character in a string at byte %zu", i);
 		} else if ((unsigned char)c >= 0x80) {

@@ -3,29 +3,26 @@
 
 #include "common/transport.h"
 #include "common/util.h"
+#include "common/ws_handshake.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <openssl/evp.h>
-#include <strings.h>
 #include <wslay/wslay.h>
 
 #define CONNECT_TIMEOUT_MS 30000
-#define CLOSE_WAIT_MS 10000                // for the peer's answer to our close frame
-#define ANSWER_HEAD_MAX ((size_t)16 << 10) // of the handshake's answer
-#define REFUSAL_RAW_MAX ((size_t)8 << 10)  // of a refusal's body as it comes, chunk headers included
-#define READ_BUDGET ((size_t)256 << 10)    // bytes read in one turn, so that others have theirs
-#define PENDING_FRAMES_MAX 1024            // frames waiting to be sent; with more, reading pauses
+#define CLOSE_WAIT_MS 10000             // for the peer's answer to our close frame
+#define READ_BUDGET ((size_t)256 << 10) // bytes read in one turn, so that others have theirs
+#define PENDING_FRAMES_MAX 1024         // frames waiting to be sent; with more, reading pauses
 #define PENDING_BYTES_MAX (4 * WEBSOCKET_MESSAGE_MAX)
 #define CLOSE_REASON_MAX 123 // a control frame has at most 125 bytes, two are the code
 #define FRAGMENTS_MAX 16384  // of one message; each costs wslay memory of its own
 #define CONTROL_PAYLOAD_MAX 125
-#define KEY_BYTES 16
+
+_Static_assert(WS_HANDSHAKE_TEXT_MAX == WEBSOCKET_REFUSAL_MAX, "what the header promises of a refusal");
 
 enum state {
 	STATE_CONNECTING, // curl's: name, TCP, proxy, TLS
-	STATE_HANDSHAKE,  // our request and the answer's head
-	STATE_REFUSED,    // the body of an answer other than 101
+	STATE_HANDSHAKE,  // our request and the answer
 	STATE_OPEN,
 	STATE_ENDED,
 };
@@ -46,13 +43,10 @@ struct websocket {
 	struct watch *watch;
 	struct error setup; // code 0: none; otherwise told in the next turn
 
-	char key[4 * (KEY_BYTES + 2) / 3 + 1];
-	struct buf request;
+	struct ws_handshake handshake;
 	size_t request_sent;
-	struct buf answer;
-	size_t answer_used; // head's length; beyond lie the body or the first frames
-	long http_status;
-	struct buf refusal;
+	struct buf glued; // first frames that came together with the handshake's answer
+	size_t glued_used;
 
 	wslay_event_context_ptr frames;
 	size_t budget;
@@ -99,8 +93,6 @@ struct websocket *websocket_open(struct loop *loop, const struct websocket_optio
 	ws->loop = loop;
 	ws->callbacks = *callbacks;
 	ws->arg = arg;
-	ws->answer.max = ANSWER_HEAD_MAX + REFUSAL_RAW_MAX;
-	ws->refusal.max = WEBSOCKET_REFUSAL_MAX;
 	ws->connect_ms = options->connect_timeout_ms ? options->connect_timeout_ms : CONNECT_TIMEOUT_MS;
 	ws->read_ms = options->read_timeout_ms;
 	ws->write_ms = options->write_timeout_ms;
@@ -167,9 +159,8 @@ static void destroy(struct websocket *ws)
 	timer_done(&ws->read_timer);
 	timer_done(&ws->write_timer);
 	timer_done(&ws->close_timer);
-	buf_free(&ws->request);
-	buf_free(&ws->answer);
-	buf_free(&ws->refusal);
+	ws_handshake_done(&ws->handshake);
+	buf_free(&ws->glued);
 	free(ws->target);
 	free(ws);
 }
@@ -206,7 +197,7 @@ static void finish(struct websocket *ws, struct websocket_end *end)
 	if (ws->state == STATE_ENDED || ws->dead)
 		return;
 	end->opened = ws->state == STATE_OPEN;
-	end->body = end->http_status && ws->refusal.data ? ws->refusal.data : "";
+	end->body = end->http_status && ws->handshake.text.data ? ws->handshake.text.data : "";
 	ws->state = STATE_ENDED;
 	enter(ws);
 	timer_stop(&ws->connect_timer);
@@ -250,7 +241,7 @@ static void on_connect_timeout(void *arg)
 	struct websocket *ws = arg;
 
 	// A refusal is known by its status alone; only its text was late.
-	if (ws->state == STATE_REFUSED)
+	if (ws->handshake.state == WS_HANDSHAKE_BODY)
 		finish_refused(ws);
 	else
 		timed_out(ws,
@@ -284,15 +275,6 @@ static void on_close_timeout(void *arg)
 
 // --- connecting ---
 
-static bool is_printable(const char *text)
-{
-	for (; *text; text++) {
-		if ((unsigned char)*text <= ' ' || *text == 0x7f)
-			return false;
-	}
-	return true;
-}
-
 // Trap 4: curl does not know wss://. It is shown the https:// URL of the same authority and connects only.
 static char *http_url(const char *url)
 {
@@ -303,44 +285,17 @@ static char *http_url(const char *url)
 	return xstrdup(url);
 }
 
-// The Upgrade request is ours to make (trap 4).
-static int make_request(struct websocket *ws, const struct websocket_options *options)
-{
-	const char *authority = strstr(options->url, "://"), *path;
-	unsigned char random[KEY_BYTES];
-
-	if (!authority || !is_printable(options->url))
-		return error_set(&ws->setup, EINVAL, "not a websocket URL: %s", options->url);
-	authority += 3;
-	path = authority + strcspn(authority, "/?#");
-	random_bytes(random, sizeof(random));
-	EVP_EncodeBlock((unsigned char *)ws->key, random, sizeof(random));
-	buf_printf(&ws->request, "GET %s%.*s HTTP/1.1\r\nHost: %.*s\r\n", *path == '/' ? "" : "/",
-		   (int)strcspn(path, "#"), path, (int)(path - authority), authority);
-	buf_printf(&ws->request,
-		   "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: %s\r\n"
-		   "Sec-WebSocket-Version: 13\r\n",
-		   ws->key);
-	for (size_t i = 0; i < options->header_count; i++) {
-		const struct http_header *header = &options->headers[i];
-
-		// A line break would let whoever chose the value write headers of their own.
-		if (strpbrk(header->name, "\r\n: ") || strpbrk(header->value, "\r\n"))
-			return error_set(&ws->setup, EINVAL, "websocket to %s: bad header %s", ws->target,
-					 header->name);
-		if (strcasecmp(header->name, "Host") != 0)
-			buf_printf(&ws->request, "%s: %s\r\n", header->name, header->value);
-	}
-	return buf_append(&ws->request, "\r\n", 2);
-}
-
 static int setup(struct websocket *ws, const struct websocket_options *options)
 {
 	_cleanup_free_ char *url = http_url(options->url);
+	unsigned char random[WS_HANDSHAKE_RANDOM];
 	int r;
 
 	ws->target = transport_target(url);
-	r = make_request(ws, options);
+	// The Upgrade request is ours to make (trap 4).
+	random_bytes(random, sizeof(random));
+	r = ws_handshake_init(&ws->handshake, options->url, ws->target, random, options->headers, options->header_count,
+			      &ws->setup);
 	if (r == 0)
 		r = transport_init(&ws->transport, ws->loop, after_curl, ws, &ws->setup);
 	if (r < 0)
@@ -450,141 +405,21 @@ static ssize_t write_bytes(struct websocket *ws, const void *data, size_t len)
 
 // --- handshake ---
 
-// Finds the next line `name: value` in the answer's head, from *at on (0 to begin). Value without surrounding space.
-static bool next_header(struct websocket *ws, const char *name, size_t *at, const char **value, size_t *len)
-{
-	const char *head = ws->answer.data;
-	size_t name_len = strlen(name);
-
-	while (*at < ws->answer_used) {
-		const char *line = head + *at;
-		size_t line_len = strcspn(line, "\r\n");
-
-		*at += line_len + strspn(line + line_len, "\r\n");
-		if (line_len <= name_len || strncasecmp(line, name, name_len) != 0 || line[name_len] != ':')
-			continue;
-		*value = line + name_len + 1 + strspn(line + name_len + 1, " \t");
-		*len = *value < line + line_len ? (size_t)(line + line_len - *value) : 0;
-		while (*len > 0 && strchr(" \t", (*value)[*len - 1]))
-			(*len)--;
-		return true;
-	}
-	return false;
-}
-
-// Whether a header that is a list with commas names the token, in any case.
-static bool header_has(struct websocket *ws, const char *name, const char *token)
-{
-	size_t at = 0, len, token_len = strlen(token);
-	const char *value;
-
-	while (next_header(ws, name, &at, &value, &len)) {
-		for (const char *p = value, *end = value + len; p < end; p++) {
-			size_t n;
-
-			p += strspn(p, " \t,");
-			n = strcspn(p, " \t,;\r\n");
-			if (n == token_len && p + n <= end && strncasecmp(p, token, n) == 0)
-				return true;
-			p += n;
-		}
-	}
-	return false;
-}
-
-static bool accept_is_right(struct websocket *ws)
-{
-	_cleanup_free_ char *text = xasprintf("%s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", ws->key);
-	unsigned char digest[EVP_MAX_MD_SIZE], expected[4 * (EVP_MAX_MD_SIZE + 2) / 3 + 1];
-	unsigned digest_len = 0;
-	size_t at = 0, len;
-	const char *value;
-
-	if (EVP_Digest(text, strlen(text), digest, &digest_len, EVP_sha1(), NULL) != 1)
-		return false;
-	EVP_EncodeBlock(expected, digest, (int)digest_len);
-	return next_header(ws, "Sec-WebSocket-Accept", &at, &value, &len) && len == strlen((char *)expected) &&
-	       memcmp(value, expected, len) == 0;
-}
-
-// "HTTP/1.1 101 ...": 101; 0 if it is no HTTP at all.
-static long parse_status(const char *head)
-{
-	long status = 0;
-
-	if (!str_starts(head, "HTTP/1.") || head[7] == '\0' || head[8] != ' ')
-		return 0;
-	for (int i = 9; i < 12; i++) {
-		if (head[i] < '0' || head[i] > '9')
-			return 0;
-		status = status * 10 + (head[i] - '0');
-	}
-	return status;
-}
-
-// Takes the chunks out of a chunked body. True when the last one was there, or what stands there is no chunk.
-static bool decode_chunks(const char *in, size_t len, struct buf *out)
-{
-	for (;;) {
-		const char *line_end = memchr(in, '\n', len);
-		size_t size, left;
-
-		if (!line_end)
-			return false;
-		size = strtoul(in, NULL, 16);
-		left = len - (size_t)(line_end + 1 - in);
-		in = line_end + 1;
-		if (size == 0)
-			return true;
-		// Only what has room is taken.
-		for (size_t i = 0; i < size && i < left; i++) {
-			if (buf_append(out, in + i, 1) < 0)
-				return true;
-		}
-		if (left < size || left - size < 2)
-			return false;
-		in += size + 2;
-		len = left - size - 2;
-	}
-}
-
-// Fills ws->refusal with what is there of the body. True when nothing more is to be waited for.
-static bool take_refusal(struct websocket *ws)
-{
-	const char *body = ws->answer.data + ws->answer_used, *value;
-	size_t at = 0, len = ws->answer.len - ws->answer_used, value_len, take;
-	uint64_t length = UINT64_MAX; // until the connection closes
-
-	buf_clear(&ws->refusal);
-	if (header_has(ws, "Transfer-Encoding", "chunked"))
-		return decode_chunks(body, len, &ws->refusal);
-	if (next_header(ws, "Content-Length", &at, &value, &value_len)) {
-		_cleanup_free_ char *text = xstrndup(value, value_len);
-
-		if (!parse_uint64(text, &length))
-			length = UINT64_MAX;
-	}
-	take = len < length ? len : (size_t)length;
-	if (take > WEBSOCKET_REFUSAL_MAX)
-		take = WEBSOCKET_REFUSAL_MAX;
-	(void)buf_append(&ws->refusal, body, take);
-	return take == length || take == WEBSOCKET_REFUSAL_MAX;
-}
-
 static void finish_refused(struct websocket *ws)
 {
-	struct websocket_end end = {.http_status = ws->http_status};
+	struct websocket_end end = {.http_status = ws->handshake.status};
 
-	take_refusal(ws);
 	error_set(&end.error, EACCES, "websocket to %s: handshake refused with status %ld", ws->target,
-		  ws->http_status);
+		  end.http_status);
 	finish(ws, &end);
 }
 
 static int send_request(struct websocket *ws)
 {
-	while (ws->request_sent < ws->request.len) {
-		ssize_t n = write_bytes(ws, ws->request.data + ws->request_sent, ws->request.len - ws->request_sent);
+	const struct buf *request = &ws->handshake.request;
+
+	while (ws->request_sent < request->len) {
+		ssize_t n = write_bytes(ws, request->data + ws->request_sent, request->len - ws->request_sent);
 
 		if (n < 0)
 			return n == -EAGAIN ? 0 : (int)n;
@@ -597,46 +432,24 @@ static int send_request(struct websocket *ws)
 static void open_frames(struct websocket *ws);
 static void pump(struct websocket *ws);
 
-// The answer's head is complete: goes on to frames or to the refusal's body.
-static void judge_answer(struct websocket *ws)
+// Feeds a piece of the answer, and goes where that has led to.
+static void take_answer(struct websocket *ws, const char *data, size_t len)
 {
-	ws->http_status = parse_status(ws->answer.data);
-	if (ws->http_status == 0 || strlen(ws->answer.data) < ws->answer_used) {
-		finish_error(ws, EPROTO, "the handshake's answer is not HTTP");
-		return;
-	}
-	if (ws->http_status != 101) {
-		ws->state = STATE_REFUSED;
-		return;
-	}
-	if (!header_has(ws, "Upgrade", "websocket") || !header_has(ws, "Connection", "upgrade"))
-		finish_error(ws, EPROTO, "the handshake's answer is no upgrade to websocket");
-	else if (!accept_is_right(ws))
-		finish_error(ws, EPROTO, "the handshake's answer has the wrong Sec-WebSocket-Accept");
-	else
-		open_frames(ws);
-}
+	size_t used = ws_handshake_feed(&ws->handshake, data, len);
 
-static void look_at_answer(struct websocket *ws)
-{
-	if (ws->state == STATE_HANDSHAKE) {
-		const char *end = memmem(ws->answer.data, ws->answer.len, "\r\n\r\n", 4);
-
-		if (!end) {
-			if (ws->answer.len >= ANSWER_HEAD_MAX)
-				finish_error(ws, EPROTO, "the handshake's answer is too long");
-			return;
-		}
-		ws->answer_used = (size_t)(end - ws->answer.data) + 4;
-		judge_answer(ws);
-	}
-	if (ws->state == STATE_REFUSED && take_refusal(ws))
+	if (ws->handshake.state == WS_HANDSHAKE_FAILED) {
+		finish_error(ws, EPROTO, ws->handshake.fault);
+	} else if (ws->handshake.state == WS_HANDSHAKE_REFUSED) {
 		finish_refused(ws);
+	} else if (ws->handshake.state == WS_HANDSHAKE_OPEN) {
+		(void)buf_append(&ws->glued, data + used, len - used);
+		open_frames(ws);
+	}
 }
 
 static void answer_ended(struct websocket *ws, int code)
 {
-	if (ws->state == STATE_REFUSED)
+	if (ws->handshake.state == WS_HANDSHAKE_BODY)
 		finish_refused(ws);
 	else if (code == 0)
 		finish_error(ws, ECONNRESET, "connection closed during the handshake");
@@ -646,10 +459,10 @@ static void answer_ended(struct websocket *ws, int code)
 
 static void handshake(struct websocket *ws)
 {
-	int r = ws->request_sent < ws->request.len ? send_request(ws) : 0;
+	int r = ws->request_sent < ws->handshake.request.len ? send_request(ws) : 0;
 
 	// Also after a failed write: the peer may have refused without reading all.
-	while (ws->state == STATE_HANDSHAKE || ws->state == STATE_REFUSED) { // NOLINT(clang-analyzer-unix.Malloc)
+	while (ws->state == STATE_HANDSHAKE) { // NOLINT(clang-analyzer-unix.Malloc)
 		char chunk[2048];
 		ssize_t n = read_bytes(ws, chunk, sizeof(chunk));
 
@@ -659,11 +472,7 @@ static void handshake(struct websocket *ws)
 			answer_ended(ws, r < 0 ? r : (int)n);
 			return;
 		}
-		if (buf_append(&ws->answer, chunk, (size_t)n) < 0) {
-			answer_ended(ws, -EPROTO);
-			return;
-		}
-		look_at_answer(ws);
+		take_answer(ws, chunk, (size_t)n);
 	}
 	if (ws->state == STATE_OPEN && !ws->dead)
 		pump(ws);
@@ -674,7 +483,7 @@ static void handshake(struct websocket *ws)
 static ssize_t frame_read(wslay_event_context_ptr frames, uint8_t *data, size_t size, int flags, void *arg)
 {
 	struct websocket *ws = arg;
-	size_t glued = ws->answer.len - ws->answer_used;
+	size_t glued = ws->glued.len - ws->glued_used;
 	ssize_t n;
 
 	(void)flags;
@@ -682,8 +491,8 @@ static ssize_t frame_read(wslay_event_context_ptr frames, uint8_t *data, size_t 
 	if (!ws->dead && glued > 0) {
 		size_t take = glued < size ? glued : size;
 
-		memcpy(data, ws->answer.data + ws->answer_used, take);
-		ws->answer_used += take;
+		memcpy(data, ws->glued.data + ws->glued_used, take);
+		ws->glued_used += take;
 		return (ssize_t)take;
 	}
 	// ... and from then on all is read until curl says "again", for what OpenSSL has already taken from the socket
@@ -813,7 +622,7 @@ static void open_frames(struct websocket *ws)
 	}
 	wslay_event_config_set_max_recv_msg_length(ws->frames, WEBSOCKET_MESSAGE_MAX);
 	ws->state = STATE_OPEN;
-	buf_free(&ws->request); // it holds a signature and perhaps a session token
+	buf_free(&ws->handshake.request); // it holds a signature and perhaps a session token
 	timer_stop(&ws->connect_timer);
 	if (ws->read_ms)
 		timer_start(&ws->read_timer, ws->read_ms);
@@ -878,7 +687,7 @@ static bool check_end(struct websocket *ws)
 		finish_eof(ws);
 	else if (!ws->close_code && !wslay_event_get_read_enabled(ws->frames) && flushed)
 		finish_violation(ws);
-	return ws->state == STATE_ENDED;
+	return ws->state == STATE_ENDED; // NOLINT(clang-analyzer-unix.Malloc): as in on_io
 }
 
 // Watches for what the session can go on with.

@@ -264,7 +264,10 @@ static void bare_code(const char *text, char *out, size_t size)
 		len -= (size_t)(mark + 1 - text);
 		text = mark + 1;
 	}
-	snprintf(out, size, "%.*s", (int)(len < size ? len : size), text);
+	if (len == 0)
+		snprintf(out, size, "UnknownError"); // "" means that no answer came
+	else
+		snprintf(out, size, "%.*s", (int)(len < size ? len : size), text);
 }
 
 static void read_error(const struct http_response *http, struct aws_response *response)

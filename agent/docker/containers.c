@@ -245,10 +245,12 @@ static void decode_port(struct docker_container *container, const char *port, js
 			container->ports =
 				xreallocarray(container->ports, container->port_count ? container->port_count * 2 : 1,
 					      sizeof(*container->ports));
+		const char *ip = json_get_string(binding, "HostIp");
+		if (ip && strlen(ip) >= sizeof(container->ports->bind_ip))
+			continue; // no address
 		struct docker_port_binding *out = &container->ports[container->port_count++];
 		*out = (struct docker_port_binding){(uint16_t)container_port, (uint16_t)host_port, "", ""};
 		memcpy(out->protocol, protocol, sizeof("tcp"));
-		const char *ip = json_get_string(binding, "HostIp");
 		snprintf(out->bind_ip, sizeof(out->bind_ip), "%s", ip ? ip : "");
 	}
 }

@@ -4,7 +4,7 @@
 #include "engine/dependency.h"
 
 // Bounds on what a task may hold; ECS's own limits are far lower (10 containers a task definition).
-enum { TASK_CONTAINERS_MAX = 100 };
+enum { TASK_CONTAINERS_MAX = 100, CONTAINER_PORTS_MAX = 200 };
 
 // --- the payload as it is declared; go_names are those of the official agent's error texts ---
 
@@ -293,6 +293,9 @@ static void add_dependency(struct container *c, const char *name, enum depends_c
 
 static int decode_ports(struct container *c, struct wire_container *wire, struct error *err)
 {
+	if (wire->ports.count > CONTAINER_PORTS_MAX)
+		return error_set(err, E2BIG, "container %s has %zu port mappings, at most %d are accepted", c->name,
+				 wire->ports.count, CONTAINER_PORTS_MAX);
 	c->ports = xcalloc(wire->ports.count + 1, sizeof(*c->ports));
 	c->host_ports = xcalloc(wire->ports.count + 1, sizeof(*c->host_ports));
 	struct wire_port *ports = wire->ports.items;
@@ -470,7 +473,7 @@ static const char *unsupported_in_container(const struct wire_container *c)
 		return "logsAuthStrategy ExecutionRole";
 	struct wire_port *ports = c->ports.items;
 	for (size_t i = 0; i < c->ports.count; i++) {
-		if (ports[i].range && ports[i].container_port == 0)
+		if (!str_empty(ports[i].range))
 			return "containerPortRange";
 	}
 	return NULL;

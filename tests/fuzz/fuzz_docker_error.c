@@ -29,6 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CHECK(strlen(err.message) < sizeof(err.message));
 	if (response.status >= 400)
 		CHECK(str_starts(err.message, "Error response from daemon: "));
-	CHECK(is_utf8(err.message));
+	// Cut between two characters; bytes that are none are replaced when ECS is told (fuzz_report_text.c).
+	if (is_utf8(body))
+		CHECK(is_utf8(err.message));
 	return 0;
 }

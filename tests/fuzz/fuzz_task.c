@@ -55,7 +55,8 @@ static void check_accepted(struct task *task)
 	}
 	// As the store does it.
 	const char *stored = json_text(task->definition);
-	CHECK(!strcasestr(stored, "\"roleCredentials\":"));
+	CHECK(!json_get(task->definition, "roleCredentials") &&
+	      !json_get(task->definition, "executionRoleCredentials"));
 	_cleanup_json_ json_object *object = json_parse(stored, strlen(stored), &err);
 	_cleanup_free_ char *reason = NULL;
 	struct task *again = NULL;
