@@ -60,6 +60,12 @@ static void on_report(const char *task_arn, void *arg)
 	submit_notify(app->submit, task_arn);
 }
 
+static void on_acs_open(void *arg)
+{
+	struct app *app = arg;
+	submit_retry_now(app->submit);
+}
+
 static void on_task_changed(const struct task *task, void *arg)
 {
 	struct app *app = arg;
@@ -115,6 +121,8 @@ static void on_registered(void *arg)
 		.endpoint = app->endpoint,
 		.docker_version = docker_server_version(app->docker),
 		.insecure = app->config.accept_insecure_cert,
+		.on_open = on_acs_open,
+		.arg = app,
 	};
 	app->acs = acs_new(&options);
 	submit_start(app->submit);
@@ -338,6 +346,7 @@ static int parse_arguments(int argc, char **argv, bool *insecure, const char **l
 		{"loglevel", required_argument, NULL, 'l'},
 		{"help", no_argument, NULL, 'h'},
 		{"k", no_argument, NULL, 'k'},
+		{"blackhole-ec2-metadata", no_argument, NULL, 'b'},
 		{NULL, 0, NULL, 0},
 	};
 	int option;
@@ -356,6 +365,10 @@ static int parse_arguments(int argc, char **argv, bool *insecure, const char **l
 		case 'k':
 			*insecure = true;
 			break;
+		case 'b': // of use with ECS Anywhere only; without it the official agent ends like this as well
+			fprintf(stderr, "ecsd: -blackhole-ec2-metadata: the instance cannot be identified without its "
+					"metadata service, and ECS Anywhere is not supported\n");
+			return EXIT_ERROR;
 		case 'l':
 			*level = optarg;
 			break;

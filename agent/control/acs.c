@@ -173,6 +173,8 @@ static void on_open(void *arg)
 	timer_start(&acs->heartbeat, (uint64_t)(HEARTBEAT_MS * (1 + random_unit())));
 	timer_start(&acs->max_age, (uint64_t)(MAX_AGE_MS + MAX_AGE_JITTER_MS * random_unit()));
 	timer_start(&acs->backoff_reset, (uint64_t)(BACKOFF_RESET_MS * (1 + random_unit())));
+	if (acs->options.on_open)
+		acs->options.on_open(acs->options.arg);
 }
 
 static void on_message(const char *data, size_t len, bool binary, void *arg)

@@ -33,6 +33,9 @@ static void handle_payload(struct acs *acs, const struct acs_payload *payload);
 static void handle_credentials(struct acs *acs, const struct acs_credentials *message);
 static void handle_manifest(struct acs *acs, const struct acs_manifest *manifest);
 static void handle_stop_ack(struct acs *acs, const struct acs_stop_verification_ack *ack);
+static void handle_update(struct acs *acs, const char *name, const struct acs_update *update);
+static void refuse_enis(const char *name, const struct acs_attach_eni *message, bool of_task);
+static void refuse_resource(const struct acs_attach_resource *message);
 static bool incoming_decode(struct acs *acs, struct incoming *in, json_object *object);
 static bool incoming_give(struct acs *acs, struct incoming *in, struct acs_pending *pending);
 static void incoming_free(struct incoming *in);
@@ -61,15 +64,14 @@ void acs_handle(struct acs *acs, const struct acs_message *message)
 		handle_stop_ack(acs, &message->stop_ack);
 		break;
 	case ACS_UPDATE:
-		// §12.8: without an id there is nothing to refuse.
-		if (!str_empty(message->update.message_id))
-			acs_send(acs, acs_nack(message->update.cluster_arn, message->update.instance_arn,
-					       message->update.message_id, "Updates are disabled"));
+		handle_update(acs, message->name, &message->update);
 		break;
-	case ACS_UNSUPPORTED:
-		log_warn("message from ACS is not supported and not acknowledged", "type=%s message_id=%s task=%s",
-			 message->name, message->unsupported.message_id ? message->unsupported.message_id : "",
-			 message->unsupported.task_arn ? message->unsupported.task_arn : "");
+	case ACS_ATTACH_TASK_ENI:
+	case ACS_ATTACH_INSTANCE_ENI:
+		refuse_enis(message->name, &message->attach_eni, message->type == ACS_ATTACH_TASK_ENI);
+		break;
+	case ACS_ATTACH_RESOURCE:
+		refuse_resource(&message->attach_resource);
 		break;
 	case ACS_NOTICE:
 		// §12.9: the close code that follows decides what happens.
@@ -483,4 +485,56 @@ static void handle_stop_ack(struct acs *acs, const struct acs_stop_verification_
 	for (size_t i = 0; i < ack->stop_tasks.count; i++)
 		if (tasks[i].task_arn && engine_stop_task(acs->options.engine, tasks[i].task_arn))
 			log_info("ECS confirmed that a task has to stop", "task=%s", tasks[i].task_arn);
+}
+
+// --- updates (§12.8) ---
+
+static void handle_update(struct acs *acs, const char *name, const struct acs_update *update)
+{
+	if (str_empty(update->message_id)) {
+		log_warn("update from ACS dropped", "type=%s reason=%s", name, "no messageId");
+		return;
+	}
+	log_warn("ECS asked for an update of the agent and was refused: ecsd is updated with the system's packages",
+		 "type=%s message_id=%s", name, update->message_id);
+	acs_send(acs, acs_nack(update->cluster_arn, update->instance_arn, update->message_id, "Updates are disabled"));
+}
+
+// --- attachments (§12.5, §12.6): without an acknowledgement ECS gives up what it wanted to attach, and says so ---
+
+static const char *or_empty(const char *text)
+{
+	return text ? text : "";
+}
+
+static void refuse_enis(const char *name, const struct acs_attach_eni *message, bool of_task)
+{
+	const struct acs_eni *first = message->enis.items;
+	struct error err;
+
+	if (acs_attach_eni_check(message, of_task, &err) < 0) {
+		log_warn("attachment from ACS is not valid and not acknowledged", "type=%s message_id=%s reason=%s",
+			 name, or_empty(message->message_id), err.message);
+		return;
+	}
+	log_error("attachment of network interfaces is not supported by this version of ecsd and not acknowledged",
+		  "type=%s message_id=%s task=%s attachment=%s eni=%s mac=%s interfaces=%zu wait_timeout_ms=%" PRId64,
+		  name, message->message_id, or_empty(message->task_arn), or_empty(first->attachment_arn),
+		  first->ec2_id, first->mac_address, message->enis.count, message->wait_timeout_ms);
+}
+
+static void refuse_resource(const struct acs_attach_resource *message)
+{
+	const struct acs_attachment *attachment = message->attachment;
+	struct error err;
+
+	if (acs_attach_resource_check(message, &err) < 0) {
+		log_warn("attachment from ACS is not valid and not acknowledged", "type=%s message_id=%s reason=%s",
+			 "ConfirmAttachmentMessage", or_empty(message->message_id), err.message);
+		return;
+	}
+	log_error("attachment of volumes is not supported by this version of ecsd and not acknowledged",
+		  "message_id=%s task=%s attachment=%s attachment_type=%s wait_timeout_ms=%" PRId64,
+		  message->message_id, or_empty(message->task_arn), attachment->arn, or_empty(attachment->type),
+		  message->wait_timeout_ms ? message->wait_timeout_ms : ACS_ATTACH_RESOURCE_WAIT_MS);
 }

@@ -9,6 +9,7 @@
 
 static const struct json_field heartbeat_fields[] = {
 	JSON_FIELD(struct acs_heartbeat, "messageId", message_id, JSON_STRING),
+	JSON_FIELD(struct acs_heartbeat, "healthy", healthy, JSON_BOOL),
 	JSON_END,
 };
 static const struct json_table heartbeat_table = {"HeartbeatMessage", sizeof(struct acs_heartbeat), heartbeat_fields};
@@ -19,6 +20,8 @@ static const struct json_field payload_fields[] = {
 	JSON_FIELD(struct acs_payload, "containerInstanceArn", instance_arn, JSON_STRING),
 	JSON_FIELD(struct acs_payload, "tasks", tasks, JSON_RAW),
 	JSON_FIELD(struct acs_payload, "seqNum", seq_num, JSON_INT64),
+	JSON_FIELD(struct acs_payload, "generatedAt", generated_at, JSON_INT64),
+	JSON_FIELD(struct acs_payload, "timeline", timeline, JSON_INT64),
 	JSON_END,
 };
 static const struct json_table payload_table = {"PayloadMessage", sizeof(struct acs_payload), payload_fields};
@@ -30,6 +33,7 @@ static const struct json_field role_fields[] = {
 	JSON_FIELD(struct acs_role_credentials, "secretAccessKey", secret_access_key, JSON_STRING),
 	JSON_FIELD(struct acs_role_credentials, "sessionToken", session_token, JSON_STRING),
 	JSON_FIELD(struct acs_role_credentials, "expiration", expiration, JSON_STRING),
+	JSON_FIELD(struct acs_role_credentials, "credentialScope", scope, JSON_STRING),
 	JSON_END,
 };
 static const struct json_table role_table = {"IAMRoleCredentials", sizeof(struct acs_role_credentials), role_fields};
@@ -37,6 +41,7 @@ static const struct json_table role_table = {"IAMRoleCredentials", sizeof(struct
 static const struct json_field credentials_fields[] = {
 	JSON_FIELD(struct acs_credentials, "messageId", message_id, JSON_STRING),
 	JSON_FIELD(struct acs_credentials, "taskArn", task_arn, JSON_STRING),
+	JSON_FIELD(struct acs_credentials, "taskClusterArn", cluster_arn, JSON_STRING),
 	JSON_FIELD(struct acs_credentials, "roleType", role_type, JSON_STRING),
 	JSON_SUB(struct acs_credentials, "roleCredentials", credentials, JSON_OBJECT, &role_table),
 	JSON_END,
@@ -46,6 +51,7 @@ static const struct json_table credentials_table = {"IAMRoleCredentialsMessage",
 
 static const struct json_field manifest_task_fields[] = {
 	JSON_FIELD(struct acs_manifest_task, "taskArn", task_arn, JSON_STRING),
+	JSON_FIELD(struct acs_manifest_task, "taskClusterArn", cluster_arn, JSON_STRING),
 	JSON_FIELD(struct acs_manifest_task, "desiredStatus", desired_status, JSON_STRING),
 	JSON_END,
 };
@@ -58,6 +64,7 @@ static const struct json_field manifest_fields[] = {
 	JSON_FIELD(struct acs_manifest, "containerInstanceArn", instance_arn, JSON_STRING),
 	JSON_SUB(struct acs_manifest, "tasks", tasks, JSON_LIST, &manifest_task_table),
 	JSON_FIELD(struct acs_manifest, "timeline", timeline, JSON_INT64),
+	JSON_FIELD(struct acs_manifest, "generatedAt", generated_at, JSON_INT64),
 	JSON_END,
 };
 static const struct json_table manifest_table = {"TaskManifestMessage", sizeof(struct acs_manifest), manifest_fields};
@@ -65,26 +72,27 @@ static const struct json_table manifest_table = {"TaskManifestMessage", sizeof(s
 static const struct json_field stop_ack_fields[] = {
 	JSON_FIELD(struct acs_stop_verification_ack, "messageId", message_id, JSON_STRING),
 	JSON_SUB(struct acs_stop_verification_ack, "stopTasks", stop_tasks, JSON_LIST, &manifest_task_table),
+	JSON_FIELD(struct acs_stop_verification_ack, "generatedAt", generated_at, JSON_INT64),
 	JSON_END,
 };
 static const struct json_table stop_ack_table = {"TaskStopVerificationAck", sizeof(struct acs_stop_verification_ack),
 						 stop_ack_fields};
 
+static const struct json_field update_info_fields[] = {
+	JSON_FIELD(struct acs_update_info, "location", location, JSON_STRING),
+	JSON_FIELD(struct acs_update_info, "signature", signature, JSON_STRING),
+	JSON_END,
+};
+static const struct json_table update_info_table = {"UpdateInfo", sizeof(struct acs_update_info), update_info_fields};
+
 static const struct json_field update_fields[] = {
 	JSON_FIELD(struct acs_update, "messageId", message_id, JSON_STRING),
 	JSON_FIELD(struct acs_update, "clusterArn", cluster_arn, JSON_STRING),
 	JSON_FIELD(struct acs_update, "containerInstanceArn", instance_arn, JSON_STRING),
+	JSON_SUB(struct acs_update, "updateInfo", info, JSON_OBJECT, &update_info_table),
 	JSON_END,
 };
 static const struct json_table update_table = {"UpdateMessage", sizeof(struct acs_update), update_fields};
-
-static const struct json_field unsupported_fields[] = {
-	JSON_FIELD(struct acs_unsupported, "messageId", message_id, JSON_STRING),
-	JSON_FIELD(struct acs_unsupported, "taskArn", task_arn, JSON_STRING),
-	JSON_END,
-};
-static const struct json_table unsupported_table = {"AttachmentMessage", sizeof(struct acs_unsupported),
-						    unsupported_fields};
 
 static const struct json_field notice_fields[] = {
 	JSON_FIELD(struct acs_notice, "message", text, JSON_STRING),
@@ -106,9 +114,9 @@ static const struct acs_row {
 	{"TaskStopVerificationAck", ACS_STOP_VERIFICATION_ACK, &stop_ack_table, false},
 	{"StageUpdateMessage", ACS_UPDATE, &update_table, false},
 	{"PerformUpdateMessage", ACS_UPDATE, &update_table, false},
-	{"AttachTaskNetworkInterfacesMessage", ACS_UNSUPPORTED, &unsupported_table, false},
-	{"AttachInstanceNetworkInterfacesMessage", ACS_UNSUPPORTED, &unsupported_table, false},
-	{"ConfirmAttachmentMessage", ACS_UNSUPPORTED, &unsupported_table, false},
+	{"AttachTaskNetworkInterfacesMessage", ACS_ATTACH_TASK_ENI, &acs_attach_eni_table, false},
+	{"AttachInstanceNetworkInterfacesMessage", ACS_ATTACH_INSTANCE_ENI, &acs_attach_eni_table, false},
+	{"ConfirmAttachmentMessage", ACS_ATTACH_RESOURCE, &acs_attach_resource_table, false},
 	{"CloseMessage", ACS_NOTICE, &notice_table, false},
 	{"ErrorMessage", ACS_NOTICE, &notice_table, false},
 	{"ServerException", ACS_NOTICE, &notice_table, true},
@@ -246,6 +254,7 @@ void acs_role_credentials_free(struct acs_role_credentials *credentials)
 	secret_free(credentials->secret_access_key);
 	secret_free(credentials->session_token);
 	free(credentials->expiration);
+	free(credentials->scope);
 	memset(credentials, 0, sizeof(*credentials));
 }
 

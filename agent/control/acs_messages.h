@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "common/json.h"
+#include "control/acs_attachments.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,46 +21,52 @@ enum acs_type {
 	ACS_CREDENTIALS,
 	ACS_MANIFEST,
 	ACS_STOP_VERIFICATION_ACK,
-	ACS_UPDATE,      // StageUpdateMessage, PerformUpdateMessage
-	ACS_UNSUPPORTED, // attachments: recognised, not built yet, not acknowledged
-	ACS_NOTICE,      // CloseMessage, ErrorMessage and the six exceptions
-	ACS_UNHANDLED,   // recognised, but never sent by a control plane
+	ACS_UPDATE, // StageUpdateMessage, PerformUpdateMessage
+	ACS_ATTACH_TASK_ENI,
+	ACS_ATTACH_INSTANCE_ENI,
+	ACS_ATTACH_RESOURCE, // ConfirmAttachmentMessage
+	ACS_NOTICE,          // CloseMessage, ErrorMessage and the six exceptions
+	ACS_UNHANDLED,       // recognised, but never sent by a control plane
 };
 
 struct acs_role_credentials {
-	char *credentials_id, *role_arn, *access_key_id, *secret_access_key, *session_token, *expiration;
+	char *credentials_id, *role_arn, *access_key_id, *secret_access_key, *session_token, *expiration, *scope;
 };
 struct acs_manifest_task {
-	char *task_arn, *desired_status;
+	char *task_arn, *cluster_arn, *desired_status;
 };
 
-// Members are NULL, 0 or empty when the message does not have them.
+// Members are NULL, 0 or empty when the message does not have them. Some are there for their type alone: a member
+// of the wrong type drops the frame (§11.3).
 struct acs_heartbeat {
 	char *message_id;
+	bool healthy;
 };
 struct acs_payload {
 	char *message_id, *cluster_arn, *instance_arn;
 	json_object *tasks; // NULL or an array of objects and nulls, at most ACS_PAYLOAD_TASKS_MAX
-	int64_t seq_num;
+	int64_t seq_num, generated_at, timeline;
 };
 struct acs_credentials {
-	char *message_id, *task_arn, *role_type;
+	char *message_id, *task_arn, *cluster_arn, *role_type;
 	struct acs_role_credentials *credentials;
 };
 struct acs_manifest {
 	char *message_id, *cluster_arn, *instance_arn;
 	struct json_list tasks; // struct acs_manifest_task
-	int64_t timeline;
+	int64_t timeline, generated_at;
 };
 struct acs_stop_verification_ack {
 	char *message_id;
 	struct json_list stop_tasks; // struct acs_manifest_task
+	int64_t generated_at;
+};
+struct acs_update_info {
+	char *location, *signature;
 };
 struct acs_update {
 	char *message_id, *cluster_arn, *instance_arn;
-};
-struct acs_unsupported {
-	char *message_id, *task_arn;
+	struct acs_update_info *info;
 };
 struct acs_notice {
 	char *text;
@@ -76,7 +83,8 @@ struct acs_message {
 		struct acs_manifest manifest;
 		struct acs_stop_verification_ack stop_ack;
 		struct acs_update update;
-		struct acs_unsupported unsupported;
+		struct acs_attach_eni attach_eni;
+		struct acs_attach_resource attach_resource;
 		struct acs_notice notice;
 	};
 };

@@ -12,6 +12,8 @@
 enum { CALLS_MAX = 10 };
 // state-changes.md §6.1: 2^n × U{30..59} ms after the n-th failure, then 5 minutes
 enum { FAST_ATTEMPTS = 13, SLOW_DELAY_MS = 300000 };
+// Ours: a wait from this on is cut short when ECS can be reached again (submit_retry_now).
+enum { LONG_DELAY_MS = 5000 };
 
 // A task with something to report. It is in the queue, in a call, or waits for its timer; or it is idle and about to go.
 struct report {
@@ -27,6 +29,7 @@ struct report {
 	int attempt;
 	struct backoff backoff; // of errors that the SDK would not repeat (§6.2)
 	struct timer retry;
+	bool unreachable; // waits long, because ECS did not answer or not well
 };
 
 struct submit {
@@ -92,6 +95,22 @@ void submit_notify(struct submit *submit, const char *task_arn)
 	report = report_of(submit, task_arn);
 	if (!report->call && !timer_running(&report->retry)) // the message is built anew after either
 		enqueue(report);
+}
+
+void submit_retry_now(struct submit *submit)
+{
+	size_t count = 0;
+
+	for (struct report *report = submit->reports; report; report = report->next) {
+		if (!report->unreachable || !timer_running(&report->retry))
+			continue;
+		timer_stop(&report->retry);
+		report->unreachable = false;
+		enqueue(report);
+		count++;
+	}
+	if (count)
+		log_info("ECS can be reached again, state changes are sent now", "tasks=%zu", count);
 }
 
 // --- the message (state-changes.md §3) ---
@@ -368,6 +387,8 @@ static void on_answer(const struct aws_response *response, void *arg)
 
 		log_warn("state change not accepted, trying again", "task=%s error=%s attempt=%d in_ms=%" PRIu64,
 			 report->task_arn, response->error.message, report->attempt, delay);
+		// Throttling and refusals are answers: they wait their time.
+		report->unreachable = delay >= LONG_DELAY_MS && (response->status == 0 || response->status >= 500);
 		timer_start(&report->retry, delay);
 	}
 	if (submit->queue)

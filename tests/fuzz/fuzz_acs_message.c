@@ -48,6 +48,12 @@ static void check_manifest(const struct acs_manifest *manifest)
 	check_answer(frame);
 }
 
+static void check_attach(int r, const struct error *err)
+{
+	if (r < 0)
+		check_reason(err->message);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	_cleanup_free_ char *text = fuzz_bytes(data, size);
@@ -76,6 +82,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_answer(acs_nack(message.update.cluster_arn, message.update.instance_arn,
 				      message.update.message_id, "no updates"));
 	}
+	if (message.type == ACS_ATTACH_TASK_ENI || message.type == ACS_ATTACH_INSTANCE_ENI)
+		check_attach(acs_attach_eni_check(&message.attach_eni, message.type == ACS_ATTACH_TASK_ENI, &err),
+			     &err);
+	else if (message.type == ACS_ATTACH_RESOURCE)
+		check_attach(acs_attach_resource_check(&message.attach_resource, &err), &err);
 	acs_message_free(&message);
 	return 0;
 }

@@ -10,12 +10,20 @@
 // --- a session ---
 
 static struct acs *acs;
+static unsigned opened; // on_open
+
+static void on_open(void *arg)
+{
+	(*(unsigned *)arg)++;
+}
 
 static int setup(void **state)
 {
-	struct acs_options options = {.loop = &fake_loop, .docker_version = "20.10.24+dfsg1"};
+	struct acs_options options = {
+		.loop = &fake_loop, .docker_version = "20.10.24+dfsg1", .on_open = on_open, .arg = &opened};
 
 	(void)state;
+	opened = 0;
 	sent_count = commit_count = hold_count = task_count = 0;
 	opens = frees = endpoint_asked = 0;
 	events[0] = ws_close_reason[0] = '\0';
@@ -129,6 +137,16 @@ static void test_malformed(void **state)
 		"{\"ServerException\":\"a\",\"BadRequestException\":\"b\"}",
 		"{\"type\":\"TaskManifestMessage\",\"message\":{\"tasks\":[null]}}",
 		"{\"type\":\"IAMRoleCredentialsMessage\",\"message\":{\"roleCredentials\":\"x\"}}",
+		// a type error in a member that nobody reads
+		"{\"type\":\"HeartbeatMessage\",\"message\":{\"healthy\":\"yes\"}}",
+		"{\"type\":\"PayloadMessage\",\"message\":{\"messageId\":\"m\"," ENVELOPE ",\"generatedAt\":\"now\"}}",
+		"{\"type\":\"TaskManifestMessage\",\"message\":{\"timeline\":\"1\"}}",
+		"{\"type\":\"TaskStopVerificationAck\",\"message\":{\"generatedAt\":[]}}",
+		"{\"type\":\"StageUpdateMessage\",\"message\":{\"messageId\":\"m\",\"updateInfo\":\"x\"}}",
+		"{\"type\":\"AttachTaskNetworkInterfacesMessage\",\"message\":{\"elasticNetworkInterfaces\":[null]}}",
+		"{\"type\":\"AttachInstanceNetworkInterfacesMessage\",\"message\":{\"waitTimeoutMs\":\"1\"}}",
+		"{\"type\":\"ConfirmAttachmentMessage\",\"message\":{\"attachment\":[]}}",
+		"{\"type\":\"ServerException\",\"message\":{\"message\":5}}",
 	};
 	struct acs_message message;
 
@@ -173,7 +191,11 @@ static void test_heartbeat_and_updates(void **state)
 	expect_sent("{\"type\":\"NackRequest\",\"message\":{\"cluster\":\"c\",\"containerInstance\":\"i\","
 		    "\"messageId\":\"u\","
 		    "\"reason\":\"Updates are disabled\"}}");
+	receive("{\"type\":\"PerformUpdateMessage\",\"message\":{\"messageId\":\"p\",\"updateInfo\":{\"location\":"
+		"\"https://u\",\"signature\":\"0\"}}}");
+	expect_sent("{\"type\":\"NackRequest\",\"message\":{\"messageId\":\"p\",\"reason\":\"Updates are disabled\"}}");
 	receive("{\"type\":\"PerformUpdateMessage\",\"message\":{}}");
+	receive("{\"type\":\"StageUpdateMessage\",\"message\":{\"messageId\":\"\"}}");
 	assert_int_equal(sent_count, 0);
 }
 
@@ -372,6 +394,83 @@ static void test_manifest(void **state)
 	assert_int_equal(manifest_saved, 1001);
 }
 
+static void test_manifest_numbers(void **state)
+{
+#define BARE_MANIFEST "{\"type\":\"TaskManifestMessage\",\"message\":{\"messageId\":\"m\"," ENVELOPE "}}"
+	(void)state;
+	// Nothing saved: 0 is remembered, and neither 0 nor a manifest without a number is newer.
+	receive(BARE_MANIFEST);
+	receive(MANIFEST("m", "0", ""));
+	receive(MANIFEST("m", "-5", ""));
+	receive("{\"type\":\"TaskManifestMessage\",\"message\":{" ENVELOPE ",\"timeline\":1}}"); // no id
+	assert_int_equal(sent_count, 0);
+	assert_int_equal(manifest_saved, -2);
+	receive(MANIFEST("m", "1", ""));
+	expect_sent(ACK);
+	receive(MANIFEST("m", "1", "")); // equal
+	receive(STOP("other", "1"));
+	assert_int_equal(sent_count, 0);
+	// The number and the id outlive the connection.
+	end_with(1000, false, 0, NULL);
+	next_open();
+	ws_callbacks->on_open(ws_arg);
+	receive(MANIFEST("m0", "1", ""));
+	assert_int_equal(sent_count, 0);
+	receive(STOP("m", "gone")); // unknown tasks are no concern
+	expect_events("stop(gone)");
+	// An absent ARN of cluster or instance is left out of the answer.
+	receive("{\"type\":\"TaskManifestMessage\",\"message\":{\"messageId\":\"m\",\"timeline\":9223372036854775807}"
+		"}");
+	expect_sent("{\"type\":\"AckRequest\",\"message\":{\"messageId\":\"m\"}}");
+	receive(MANIFEST("m", "9223372036854775808", "")); // no number of 64 bits
+	assert_int_equal(sent_count, 0);
+	assert_int_equal(manifest_saved, INT64_MAX);
+}
+
+static int setup_discarded(void **state)
+{
+	int r;
+
+	manifest_initial = -1;
+	r = setup(state);
+	manifest_initial = 0;
+	return r;
+}
+
+static void test_manifest_after_discarded_state(void **state)
+{
+	(void)state;
+	receive(BARE_MANIFEST);
+	expect_sent(ACK);
+	assert_int_equal(manifest_saved, 0);
+	receive(MANIFEST("m", "0", ""));
+	assert_int_equal(sent_count, 0);
+}
+
+// Valid or not, nothing is acknowledged while nothing can be attached.
+static void test_attachments(void **state)
+{
+#define ENI                                                                                               \
+	"{\"macAddress\":\"02:00:00:00:00:09\",\"ec2Id\":\"eni-1\",\"ipv4Addresses\":[{\"primary\":true," \
+	"\"privateAddress\":\"10.0.0.9\"}],\"subnetGatewayIpv4Address\":\"10.0.0.1/24\"}"
+#define ATTACH(type, more) \
+	"{\"type\":\"" type "\",\"message\":{\"messageId\":\"a\"," ENVELOPE ",\"waitTimeoutMs\":60000" more "}}"
+	(void)state;
+	receive(ATTACH("AttachTaskNetworkInterfacesMessage",
+		       ",\"taskArn\":\"" TASK "1\",\"elasticNetworkInterfaces\":[" ENI "]"));
+	receive(ATTACH("AttachInstanceNetworkInterfacesMessage", ",\"elasticNetworkInterfaces\":[" ENI "]"));
+	receive(ATTACH("AttachTaskNetworkInterfacesMessage", ""));
+	receive(ATTACH("ConfirmAttachmentMessage",
+		       ",\"attachment\":{\"attachmentArn\":\"arn:aws:ecs:us-west-2:123456789012:attachment/"
+		       "1\",\"attachmentProperties\":[{\"name\":\"resourceType\",\"value\":\"ElasticBlockStorage\"},{"
+		       "\"name\":\"volumeID\",\"value\":\"vol-1\"},{\"name\":\"deviceName\",\"value\":\"/dev/"
+		       "sdf\"}]}"));
+	receive("{\"type\":\"ConfirmAttachmentMessage\",\"message\":{}}");
+	assert_int_equal(sent_count, 0);
+	assert_true(acs_connected(acs));
+	expect_events("");
+}
+
 // --- tests: connections ---
 
 static void test_delays(void **state)
@@ -379,6 +478,7 @@ static void test_delays(void **state)
 	uint64_t delay;
 
 	(void)state;
+	assert_int_equal(opened, 1);
 	// Clean ends after a minute: at once. Before: backoff, 250 ms growing by half, up to 20 % more.
 	fake_advance(60000);
 	end_with(1000, false, 0, NULL);
@@ -410,6 +510,7 @@ static void test_delays(void **state)
 	end_with(0, false, 400, "{\"type\":\"AccessDeniedException\",\"message\":{\"message\":\"no\"}}");
 	delay = next_open();
 	assert_in_range(delay, 374, 451);
+	assert_int_equal(opened, 4); // a refused handshake opens nothing
 	// The address cannot be had.
 	endpoint_fails = true;
 	end_with(0, false, 0, NULL);
@@ -445,10 +546,19 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_url),         T(test_malformed),       T(test_heartbeat_and_updates),
-		T(test_payload),     T(test_payload_refused), T(test_connection_lost),
-		T(test_credentials), T(test_manifest),        T(test_delays),
+		T(test_url),
+		T(test_malformed),
+		T(test_heartbeat_and_updates),
+		T(test_payload),
+		T(test_payload_refused),
+		T(test_connection_lost),
+		T(test_credentials),
+		T(test_manifest),
+		T(test_delays),
 		T(test_timers),
+		T(test_manifest_numbers),
+		T(test_attachments),
+		cmocka_unit_test_setup_teardown(test_manifest_after_discarded_state, setup_discarded, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

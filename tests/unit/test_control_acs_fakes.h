@@ -15,7 +15,7 @@
 
 // --- fakes: instance ---
 
-static int64_t manifest_saved;
+static int64_t manifest_initial, manifest_saved;
 static bool save_fails, endpoint_fails;
 static unsigned endpoint_asked;
 
@@ -42,7 +42,7 @@ const char *instance_user_agent(const struct instance *instance)
 int64_t instance_manifest_sequence(const struct instance *instance)
 {
 	(void)instance;
-	return 0;
+	return manifest_initial;
 }
 int instance_set_manifest_sequence(struct instance *instance, int64_t value, struct error *err)
 {

@@ -116,7 +116,7 @@ void aws_call_cancel(struct aws_call *call)
 
 static void answer(size_t i, const char *code, bool transient)
 {
-	struct aws_response response = {.transient = transient};
+	struct aws_response response = {.transient = transient, .status = !code ? 200 : *code ? 400 : 0};
 
 	assert_true(i < call_count && calls[i].open);
 	calls[i].open = false;
@@ -300,6 +300,77 @@ static void test_repeats(void **state)
 	submit_free(submit);
 }
 
+// Fails so often that the next attempt is half a minute away or more; time passes as needed.
+static void fail_ten_times(const char *code)
+{
+	while (call_count < 10) {
+		size_t before = call_count;
+
+		answer(before - 1, code, true);
+		while (call_count == before)
+			fake_advance(1);
+	}
+	answer(9, code, true); // 2^10 x U{30..59} ms
+}
+
+// What waits because ECS could not be reached does not wait any longer when it can be.
+static void test_retry_now(void **state)
+{
+	struct submit *submit = submit_new(&fake_loop, NULL, NULL);
+
+	(void)state;
+	add("t", TASK_RUNNING, 1, false);
+	submit_start(submit);
+	fake_advance(0);
+	submit_retry_now(submit); // nothing waits: it is under way
+	fake_advance(0);
+	assert_int_equal(call_count, 1);
+	answer(0, "", true);
+	submit_retry_now(submit); // a short wait is not cut
+	fake_advance(0);
+	assert_int_equal(call_count, 1);
+	fake_advance(118);
+	assert_int_equal(call_count, 2);
+	fail_ten_times("");
+	fake_advance(20000);
+	assert_int_equal(call_count, 10);
+	submit_retry_now(submit);
+	submit_retry_now(submit);
+	fake_advance(0);
+	assert_int_equal(call_count, 11);
+	assert_string_equal(calls[10].invocation, calls[0].invocation);
+	assert_int_equal(calls[10].attempt, 11);
+	answer(10, "", true); // a false dawn: the next wait is as long as it would have been
+	fake_advance(2048 * 30 - 1);
+	assert_int_equal(call_count, 11);
+	submit_retry_now(submit);
+	fake_advance(0);
+	assert_int_equal(call_count, 12);
+	answer(11, NULL, false);
+	assert_int_equal(done[0].last, 1);
+	submit_free(submit);
+	assert_int_equal(fake_timers_running(), 0);
+}
+
+// An answer is not an outage: what ECS has throttled waits its time.
+static void test_retry_now_throttled(void **state)
+{
+	struct submit *submit = submit_new(&fake_loop, NULL, NULL);
+
+	(void)state;
+	add("t", TASK_RUNNING, 1, false);
+	submit_start(submit);
+	fake_advance(0);
+	fail_ten_times("ThrottlingException");
+	submit_retry_now(submit);
+	fake_advance(1024 * 30 - 1);
+	assert_int_equal(call_count, 10);
+	fake_advance(1024 * 30);
+	assert_int_equal(call_count, 11);
+	submit_free(submit);
+	assert_int_equal(fake_timers_running(), 0);
+}
+
 static void test_batch(void **state)
 {
 	struct submit *submit = submit_new(&fake_loop, NULL, NULL);
@@ -326,9 +397,13 @@ static void test_batch(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(test_bodies, reset),          cmocka_unit_test_setup(test_cut, reset),
-		cmocka_unit_test_setup(test_order_and_bound, reset), cmocka_unit_test_setup(test_repeats, reset),
+		cmocka_unit_test_setup(test_bodies, reset),
+		cmocka_unit_test_setup(test_cut, reset),
+		cmocka_unit_test_setup(test_order_and_bound, reset),
+		cmocka_unit_test_setup(test_repeats, reset),
 		cmocka_unit_test_setup(test_batch, reset),
+		cmocka_unit_test_setup(test_retry_now, reset),
+		cmocka_unit_test_setup(test_retry_now_throttled, reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
