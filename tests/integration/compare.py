@@ -80,6 +80,29 @@ def extract(events):
     return list(tasks.values())
 
 
+def frames(events):
+    """What the agent sent on ACS, without order: acknowledgements have none among each other. Heartbeats
+    that the bed adds by itself (their ids are random) are left out."""
+    names, found = Names(), []
+    for event in events:
+        if event["kind"] != "ws.frame" or event["op"] != "acs":
+            continue
+        message = event.get("message")
+        own = event.get("type", "").startswith("Heartbeat") if event.get("type") else False
+        if own and len((message or {}).get("messageId", "")) > 20:
+            continue
+        if event["dir"] == "out":
+            names.text(json.dumps(message))
+        elif event["opcode"] == "text":
+            if "stopCandidates" in message:
+                message = {**message, "stopCandidates": sorted(
+                    names.text(json.dumps(one, sort_keys=True)) for one in message["stopCandidates"])}
+            found.append(event["type"] + " " + names.text(json.dumps(message, sort_keys=True)))
+        else:
+            found.append(event["opcode"] + " " + event.get("text", ""))
+    return sorted(found)
+
+
 def compare(name, theirs, ours):
     """The differences between two recordings of a scenario, as lines of text."""
     left, right = extract(theirs), extract(ours)

@@ -49,7 +49,7 @@ def make_bed(instance, pki, request):
     """Makes beds whose agent is not started yet: make_bed(ECS_...=value, ...)."""
     beds = []
 
-    def make(tls=True, **options):
+    def make(tls=True, pki=pki, **options):
         beds.append(Bed(instance, pki if tls else None, **options))
         return beds[-1]
     yield make

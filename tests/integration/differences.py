@@ -33,6 +33,22 @@ DIFFERENCES = [
      "status repeated; whether it ticks in between is chance"),
 ]
 
+# Recordings of TLS: what comes out differently, and why.
+TLS = {
+    "tls-ca-port8443": ({"acs": True}, "the reference compares the certificate's name with host and port, which can "
+                        "never be equal: a fault. The host alone is verified, so any port works"),
+}
+# What the reference asks of the metadata service at its start and ecsd does not, and why. Asking is allowed.
+IMDS_NOT_ASKED = {
+    "/latest/user-data": "configuration in user data is read only where it is supported",
+    "/latest/meta-data/local-ipv4": "for the metadata endpoints of tasks, which are not there yet",
+    "/latest/meta-data/public-ipv4": "for the metadata endpoints of tasks, which are not there yet",
+}
+# Recordings of an agent that ecsd refuses to be, with the text it says.
+REFUSED = {
+    "external": "ECS_EXTERNAL=true: ECS Anywhere is not supported",
+}
+
 
 def apply(name, report):
     for scenarios, rule, _ in DIFFERENCES:

@@ -1,10 +1,11 @@
-"""The ACS session: acknowledgements, redelivery, malformed and unusual frames, closing, reconnecting."""
+"""The ACS session: acknowledgements, redelivery, malformed and unusual frames."""
 
 import json
-import time
+import uuid
 
 import pytest
 
+import compare
 import transcript
 from ecsbed import tasks, websocket
 
@@ -40,14 +41,97 @@ def test_redelivery_is_acknowledged_and_launches_nothing(bed, instance):
     assert len(instance.containers(task["arn"])) == 1 and bed.cp.statuses(task["arn"]) == ["RUNNING"]
 
 
-def test_bad_messages(bed):
-    """The recorded list of malformed frames: the same acknowledgements, on the same connection."""
-    recorded = transcript.load("bad-messages")
-    ours = transcript.Replay(bed.cp, [e for e in recorded if e.get("opcode") not in ("ping", "pong", "binary")
-                                      and e.get("message") != {"messageId": "bin"}]).run()
-    assert [kind for kind, _ in transcript.acks(ours) if kind == "AckRequest"] == \
-        [kind for kind, _ in transcript.acks(recorded) if kind == "AckRequest"]
+def test_bad_messages_and_a_manifest(bed):
+    """The recorded list of malformed frames, and the manifest that was sent to the same agent after it, which
+    asks about a task of that list: the same frames in answer and the same reports, on one connection."""
+    replay = None
+    for name in ("bad-messages", "task-manifest"):
+        recorded = transcript.load(name)
+        replay = transcript.Replay(bed.cp, recorded, after=replay)
+        ours = replay.run()
+        assert compare.frames(ours) == compare.frames(recorded)
+        assert compare.compare(name, recorded, ours) == []
     assert len(upgrades(bed)) == 1
+
+
+def test_the_manifest_number_outlives_the_agent(bed):
+    """Not newer than the last is not answered, also after a restart; then its stop verification has no manifest."""
+    def manifest(timeline):
+        message = {"messageId": uuid.uuid4().hex, "clusterArn": bed.cp.cluster_arn,
+                   "containerInstanceArn": bed.cp.instance_arn, "tasks": [], "timeline": timeline}
+        bed.cp.send("TaskManifestMessage", message)
+        return message["messageId"]
+
+    def acknowledged(timeline):
+        message_id = manifest(timeline)
+        bed.cp.settle()
+        return message_id in [message.get("messageId") for _, message in bed.cp.acks()]
+    arn = bed.run_task(tasks.task())
+    assert not acknowledged(0)
+    assert acknowledged(1000)
+    assert not acknowledged(1000) and not acknowledged(999)
+    bed.agent.kill()
+    bed.start()
+    assert not acknowledged(1000)
+    last = manifest(1001)
+    assert bed.cp.wait_ack(last, type="TaskStopVerificationMessage")["stopCandidates"] == [
+        {"desiredStatus": "STOPPED", "taskArn": arn, "taskClusterArn": bed.cp.cluster_arn}]
+    stop = {"generatedAt": 1, "stopTasks": [{"taskArn": arn}, {"taskArn": tasks.task_arn()}, {}]}
+    bed.cp.send("TaskStopVerificationAck", {"messageId": "another", **stop})
+    bed.cp.settle()
+    assert bed.cp.statuses(arn) == ["RUNNING"]
+    bed.cp.send("TaskStopVerificationAck", {"messageId": last, **stop})
+    bed.cp.wait_task_status(arn, "STOPPED")
+
+
+def test_without_checkpoints_every_number_is_new_after_a_start(make_bed):
+    bed = make_bed(ECS_CHECKPOINT="false").start()
+    for _ in range(2):
+        bed.cp.send("TaskManifestMessage", {"messageId": "zero", "clusterArn": bed.cp.cluster_arn,
+                                            "containerInstanceArn": bed.cp.instance_arn, "tasks": []})
+        bed.cp.wait_ack("zero", since=bed.cp.recording.mark() - 2)
+        assert bed.agent.terminate() == 0
+        bed.start()
+
+
+@pytest.mark.parametrize("type", ["StageUpdateMessage", "PerformUpdateMessage"])
+def test_updates_are_refused(bed, type):
+    message = {"messageId": "update", "clusterArn": bed.cp.cluster_arn, "containerInstanceArn": bed.cp.instance_arn,
+               "updateInfo": {"location": "https://127.0.0.1/image", "signature": "00"}}
+    bed.cp.send(type, message)
+    assert bed.cp.wait_frame("NackRequest") == {
+        "cluster": bed.cp.cluster_arn, "containerInstance": bed.cp.instance_arn, "messageId": "update",
+        "reason": "Updates are disabled"}
+    bed.cp.send(type, {})
+    bed.cp.settle()
+    assert len(bed.cp.acks()) == 1 and bed.agent.running
+
+
+def test_attachments_are_refused(bed):
+    """Checked as the reference does; what is valid is refused by name. Never acknowledged."""
+    envelope = {"messageId": "a", "clusterArn": bed.cp.cluster_arn, "containerInstanceArn": bed.cp.instance_arn,
+                "waitTimeoutMs": 60000}
+    eni = {"attachmentArn": "arn:aws:ecs:us-west-2:123456789012:attachment/eni", "ec2Id": "eni-0123",
+           "macAddress": "02:00:00:00:00:09", "subnetGatewayIpv4Address": "10.0.0.1/24",
+           "ipv4Addresses": [{"primary": True, "privateAddress": "10.0.0.9"}]}
+    volume = {"attachmentArn": "arn:aws:ecs:us-west-2:123456789012:attachment/ebs", "attachmentType": "amazonebs",
+              "attachmentProperties": [{"name": name, "value": "x"} for name in (
+                  "volumeId", "volumeSizeGib", "deviceName", "sourceVolumeHostPath", "volumeName")]}
+    enis = {"elasticNetworkInterfaces": [eni]}
+    bed.cp.send("AttachTaskNetworkInterfacesMessage", {**envelope, **enis, "taskArn": tasks.task_arn()})
+    bed.agent.wait_log("attachment of network interfaces is not supported.*AttachTask.*eni-0123")
+    bed.cp.send("AttachInstanceNetworkInterfacesMessage", {**envelope, **enis})
+    bed.agent.wait_log("attachment of network interfaces is not supported.*AttachInstance.*eni-0123")
+    bed.cp.send("ConfirmAttachmentMessage", {**envelope, "attachment": volume})
+    bed.agent.wait_log("attachment of volumes is not supported.*attachment/ebs.*amazonebs")
+    bed.cp.send("AttachTaskNetworkInterfacesMessage", {**envelope, **enis})
+    bed.agent.wait_log("not valid and not acknowledged.*AttachTask.*no taskArn")
+    bed.cp.send("AttachInstanceNetworkInterfacesMessage", {**envelope, "elasticNetworkInterfaces": [{}]})
+    bed.agent.wait_log("not valid.*eni message validation: no ipv4 addresses in the message")
+    bed.cp.send("ConfirmAttachmentMessage", {**envelope, "attachment": {**volume, "attachmentArn": "x"}})
+    bed.agent.wait_log("not valid.*ConfirmAttachment.*attachmentArn is no ARN")
+    bed.cp.settle()
+    assert bed.cp.acks() == [] and len(upgrades(bed)) == 1
 
 
 def test_one_bad_task_of_two(bed, instance):
@@ -95,57 +179,6 @@ def test_refreshed_credentials_are_served(bed):
     bed.cp.wait_ack(bed.cp.send_credentials(task["arn"], new), type=CREDENTIALS_ACK)
     served = json.loads(bed.credentials("/v2/credentials/" + role["credentialsId"]).text)
     assert served["AccessKeyId"] == "ASIATESTROTATED"
-
-
-@pytest.mark.parametrize("code", [1000, 1001, 1011, "eof"])
-def test_a_clean_end_is_followed_by_a_reconnect_at_once(bed, code):
-    mark, start = bed.cp.recording.mark(), time.monotonic()
-    if code == "eof":
-        bed.cp.acs.socket.eof()
-    else:
-        bed.cp.acs.socket.close(code, "test")
-    opened = bed.cp.wait_acs(since=mark)
-    assert opened["query"]["sendCredentials"] == "false"
-    assert opened["mono"] - start < 0.25
-    bed.cp.settle()
-    assert bed.cp.operations().count("DiscoverPollEndpoint") == 1   # its answer is kept
-
-
-@pytest.mark.parametrize("code", [1002, 1008, 1013, 4000, None])
-def test_other_ends_are_followed_by_a_reconnect_after_a_pause(make_bed, code):
-    bed = make_bed(clock_scale=1).start()
-    mark, start = bed.cp.recording.mark(), time.monotonic()
-    bed.cp.acs.socket.close(code, "")
-    opened = bed.cp.wait_acs(since=mark)
-    assert 0.25 <= opened["mono"] - start < 1.5
-    bed.cp.settle()
-
-
-def test_backoff_grows(make_bed):
-    bed = make_bed(clock_scale=1)
-    bed.cp.refuse_upgrade("acs", 500, "", times=4)
-    bed.start()
-    times = [event["mono"] for event in upgrades(bed)]
-    pauses = [after - before for before, after in zip(times, times[1:])]
-    for pause, least in zip(pauses, (0.25, 0.375, 0.562, 0.843)):
-        assert least <= pause < least * 1.2 + 0.5, pauses
-
-
-def test_tcp_reset(bed):
-    mark = bed.cp.recording.mark()
-    bed.cp.acs.socket.abort()
-    bed.cp.wait_acs(since=mark)
-    bed.cp.settle()
-
-
-def test_inactive_instance_is_not_hammered(make_bed):
-    """One hour (by the scaled clock 12 minutes) until the next attempt."""
-    bed = make_bed()
-    bed.cp.refuse_upgrade("acs", 400, '{"InactiveInstanceException":"gone"}')
-    bed.agent.start()
-    bed.cp.recording.wait(lambda e: e["kind"] == "ws.upgrade" and e["op"] == "acs", what="upgrade")
-    bed.cp.recording.never(lambda e: e["kind"] == "ws.upgrade" and e["op"] == "acs", 3, bed.cp.recording.mark())
-    assert bed.agent.terminate() == 0
 
 
 def test_send_credentials_only_on_the_first_connect(make_bed):

@@ -4,6 +4,7 @@ re-registration, retries, exit codes, and what is reported about the time in bet
 import pytest
 
 import compare
+import differences
 import transcript
 from ecsbed import tasks
 
@@ -73,13 +74,51 @@ def test_register_faults(make_bed):
     assert len({body["clientToken"] for body in registrations(bed)}) == 1
 
 
-@pytest.mark.parametrize("error, message", [
-    ("ClientException", "Cluster not found."), ("InvalidParameterException", "bad")])
-def test_register_refused_ends_the_agent(make_bed, error, message):
+@pytest.mark.parametrize("name", ["register-clientexception", "register-invalidparameter"])
+def test_register_refused_ends_the_agent(make_bed, name):
+    """The recorded refusal; the reference's exit code was 5 as well."""
+    recorded = transcript.load(name)
+    answer = recorded[-1]
     bed = make_bed()
-    bed.cp.fault("RegisterContainerInstance", status=400, type=error, message=message)
+    bed.cp.fault("RegisterContainerInstance", status=answer["status"], type=answer["body"]["__type"],
+                 message=answer["body"]["message"])
     assert bed.agent.start().wait() == 5
-    assert calls(bed) == transcript.operations(transcript.load("register-clientexception"))
+    assert calls(bed) == transcript.operations(recorded)
+
+
+def test_register_in_the_default_cluster(make_bed):
+    recorded = transcript.load("register-default-cluster")
+    bed = make_bed(cluster="").start()
+    assert calls(bed) == transcript.operations(recorded)
+    assert registrations(bed)[0]["cluster"] == recorded[0]["body"]["cluster"] == "default"
+    bed.run_task(tasks.task())
+
+
+def test_register_with_metadata_and_tags(make_bed):
+    """What is asked of the metadata service, in the order of the recording, and the tags."""
+    recorded = transcript.load("register-imds")
+    bed = make_bed(ECS_CONTAINER_INSTANCE_TAGS='{"lab": "tag"}').start()
+    theirs = [event["path"] for event in recorded if event.get("op") == "imds"]
+    ours = bed.imds.paths()
+    assert ours == [path for path in theirs if path in ours or path not in differences.IMDS_NOT_ASKED]
+    recorded = [event for event in recorded if event.get("op") != "imds"]
+    assert calls(bed) == transcript.operations(recorded)
+    assert registrations(bed)[0]["tags"] == recorded[0]["body"]["tags"]
+
+
+def test_blackholed_metadata_ends_the_agent(make_bed):
+    """The recording is empty and the exit code 1."""
+    bed = make_bed(arguments=["--blackhole-ec2-metadata"])
+    assert bed.agent.start().wait() == 1
+    assert bed.cp.recording.select() == [] and bed.imds.paths() == []
+
+
+def test_external_is_refused(make_bed):
+    """The reference registers; ecsd says that it cannot be that agent, and touches nothing."""
+    bed = make_bed(ECS_EXTERNAL="true")
+    assert bed.agent.start().wait() == 1
+    assert differences.REFUSED["external"] in bed.agent.log()
+    assert bed.cp.recording.select() == []
 
 
 def test_access_denied_ends_the_agent_but_not_for_good(make_bed):
@@ -130,10 +169,3 @@ def test_plain_http(make_bed):
     bed = make_bed(tls=False).start()
     bed.run_task(tasks.task())
 
-
-def test_untrusted_certificate(make_bed):
-    """With another CA nothing is sent."""
-    bed = make_bed(SSL_CERT_FILE=None)
-    bed.agent.start()
-    bed.agent.wait_log("(?i)certificate")
-    assert bed.cp.operations() == []

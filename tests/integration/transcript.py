@@ -4,10 +4,13 @@ A transcript (transcripts/NAME.jsonl) holds what the control plane sent to the a
 requests and answers, in order. Replay sends the same frames with fresh ids, each when the agent has done
 what it had done at that point of the recording."""
 
+import base64
 import json
 import os
 import re
 import uuid
+
+from ecsbed import websocket
 
 DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "transcripts")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -53,9 +56,10 @@ def acks(events):
 class Replay:
     """Plays a transcript to the agent behind a control plane."""
 
-    def __init__(self, control_plane, events, replacements=()):
+    def __init__(self, control_plane, events, replacements=(), after=None):
+        """after: the replay of the recording that came before on the same agent, whose ids occur again."""
         self.cp, self.events, self.replacements = control_plane, events, dict(replacements)
-        self.ids = {}
+        self.ids = after.ids if after else {}
         self.start = control_plane.recording.mark()
 
     def _fresh(self, match):
@@ -86,6 +90,12 @@ class Replay:
         return self.cp.recording.select(since=self.start)
 
     def _send(self, event):
+        if event["opcode"] == "ping":
+            self.cp.acs.socket.send_frame(websocket.PING, base64.b64decode(event["text"]))
+            return
+        if event["opcode"] == "binary":
+            self.cp.send_text(base64.b64decode(event["text"]).decode(), websocket.BINARY)
+            return
         if event.get("type") is None:
             self.cp.send_text(event["text"] if "text" in event else json.dumps(event["extra"]))
             return
@@ -105,6 +115,9 @@ class Replay:
                 body = self.translate(event["body"])
                 if body["status"] != "PENDING":   # those depend on a batch timer
                     self.cp.wait_task_status(body["task"], body["status"], timeout, self.start)
+            elif event["kind"] == "ws.frame" and event["opcode"] == "pong":
+                self.cp.recording.wait(lambda e, text=event["text"]: e.get("opcode") == "pong" and e["text"] == text,
+                                       timeout, self.start, "pong")
             elif event["kind"] == "ws.frame" and event.get("type"):
                 message = self.translate(event["message"])
                 self.cp.wait_ack(message.get("messageId"), timeout, self.start, event["type"])

@@ -25,6 +25,7 @@ class Agent:
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "ECS_DATADIR": self.data,
             "ECSD_RUN_DIR": self.run_directory, "ECS_LOGFILE": self.log_file, "ECS_LOGLEVEL": "debug",
             "ECS_AUDIT_LOGFILE": self.audit_file, **environment}
+        self.arguments = []
         self.process = None
 
     def start(self, **environment):
@@ -37,7 +38,7 @@ class Agent:
             raise BedError("ecsd is running already")
         self.on_start()
         with open(self.stderr_file, "ab") as log:
-            self.process = subprocess.Popen(self.instance.command(os.path.realpath(program)),
+            self.process = subprocess.Popen(self.instance.command(os.path.realpath(program), *self.arguments),
                                             env=self.environment, stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, cwd=self.directory)
         return self

@@ -14,14 +14,15 @@ CLOCK_SCALE = 5    # ecsd's timers and backoffs run that much faster
 class Bed:
     """close() takes all down but the instance, and returns what went wrong besides the test itself."""
 
-    def __init__(self, instance, pki=None, cluster="lab", v1_only=False, clock_scale=CLOCK_SCALE, **environment):
+    def __init__(self, instance, pki=None, cluster="lab", v1_only=False, clock_scale=CLOCK_SCALE,
+                 address="127.0.0.1", port=8443, heartbeat=2.0, arguments=(), **environment):
         self.instance = instance
         self.directory = instance.new_directory()
         self.cleanup = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:
             self.imds = Imds(instance, v1_only=v1_only)
             stack.callback(self.imds.stop)
-            self.cp = ControlPlane(instance, pki, cluster=cluster or "default")
+            self.cp = ControlPlane(instance, pki, port, cluster or "default", heartbeat, address)
             stack.callback(self.cp.stop)
             self.proxy = DockerProxy(f"{self.directory}/proxy.sock", instance.docker_socket)
             stack.callback(self.proxy.stop)
@@ -41,6 +42,7 @@ class Bed:
                 if value is None:
                     settings.pop(name, None)
             self.agent = Agent(instance, self.directory, settings, self.cp.new_process)
+            self.agent.arguments = list(arguments)
             stack.callback(self.agent.close)
             self.cleanup = stack.pop_all()
 

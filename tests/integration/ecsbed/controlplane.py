@@ -30,11 +30,12 @@ _OPCODES = {websocket.TEXT: "text", websocket.BINARY: "binary", websocket.CLOSE:
 
 
 class ControlPlane:
-    def __init__(self, instance, pki=None, port=8443, cluster=CLUSTER, heartbeat=2.0):
+    def __init__(self, instance, pki=None, port=8443, cluster=CLUSTER, heartbeat=2.0, address="127.0.0.1"):
         """pki None: plain http. heartbeat: seconds between the messages that keep ACS alive; 0: none."""
         self.instance, self.cluster = instance, cluster
         self.scheme = "https" if pki else "http"
-        self.endpoint = f"{self.scheme}://127.0.0.1:{port}"
+        self.endpoint = f"{self.scheme}://{address}" + (f":{port}" if port != 443 else "")
+        self.acs_endpoint = self.endpoint    # where DiscoverPollEndpoint sends the agent
         self.docker_version = instance.docker_version()
         self.keys = {ACCESS_KEY: (SECRET_KEY, None)}
         self.recording = Recording()
@@ -46,14 +47,16 @@ class ControlPlane:
         self.acs_sessions = 0        # of the present process of the agent
         self.generation = 0          # counts processes of the agent
         self.tags = []
+        self.lossy = False           # attempts may be lost on the way here: numbers may be missing
         self._attempts = {}          # SDK invocation id -> last attempt
         self._dropped = set()        # invocation ids cut off: an HTTP client may resend on its own
         self._stopped = {}           # task ARN -> generation in which STOPPED was accepted
         self._seq = 0
         self._stop = threading.Event()
         self._heartbeat_stop = threading.Event()
-        self.server = Server(instance.listen("127.0.0.1", port), self._handle,
+        self.server = Server(instance.listen(address, port), self._handle,
                              pki.server_context if pki else None, "control-plane")
+        self.acs_server = None       # listen_for_acs: one of its own
         if heartbeat:
             threading.Thread(target=self._heartbeats, args=(heartbeat,), daemon=True).start()
 
@@ -62,6 +65,13 @@ class ControlPlane:
         self._heartbeat_stop.set()
         self.faults.clear()
         self.server.stop()
+        if self.acs_server:
+            self.acs_server.stop()
+
+    def listen_for_acs(self, server_context, port=8444):
+        """From the next DiscoverPollEndpoint on ACS is on a port and has a certificate of its own."""
+        self.acs_server = Server(self.instance.listen("127.0.0.1", port), self._handle, server_context, "acs")
+        self.acs_endpoint = f"https://127.0.0.1:{port}"
 
     def stop_heartbeats(self):
         """From now on ACS is silent."""
@@ -256,7 +266,8 @@ class ControlPlane:
         if most != (298 if operation.startswith("Submit") else 3):
             yield f"Amz-Sdk-Request: max={most}"
         last = self._attempts.get(invocation, 0)
-        if number != last + 1 and not (number == last and invocation in self._dropped):
+        lost = self.lossy and number > last
+        if number != last + 1 and not lost and not (number == last and invocation in self._dropped):
             yield f"attempt {number} follows attempt {last} of the same call"
         self._attempts[invocation] = number
 
@@ -281,7 +292,7 @@ class ControlPlane:
             return 200, {"cluster": {"clusterName": body.get("clusterName"), "status": "ACTIVE",
                                      "clusterArn": self.cluster_arn}}
         if operation == "DiscoverPollEndpoint":
-            return 200, {"endpoint": self.endpoint + "/acs/", "telemetryEndpoint": self.endpoint + "/tcs/",
+            return 200, {"endpoint": self.acs_endpoint + "/acs/", "telemetryEndpoint": self.endpoint + "/tcs/",
                          "serviceConnectEndpoint": self.endpoint + "/sc/",
                          "systemLogsEndpoint": self.endpoint + "/logs/"}
         if operation == "SubmitTaskStateChange":

@@ -1,27 +1,52 @@
-"""A certificate authority for one test run, and a server certificate for 127.0.0.1."""
+"""A certificate authority for one test run, and server certificates: a good one for the bed's addresses, and bad ones."""
 
+import copy
 import os
 import ssl
 import subprocess
 
+NAMES = "IP:127.0.0.1,IP:10.99.0.1,DNS:localhost"
+
 
 class Pki:
+    """ca: the file of the authority's certificate; server_context: TLS of a server whose certificate is good."""
+
     def __init__(self, directory):
-        self.ca = os.path.join(directory, "ca.pem")
-        key, cert = os.path.join(directory, "server.key"), os.path.join(directory, "server.pem")
-        ca_key, request = os.path.join(directory, "ca.key"), os.path.join(directory, "server.csr")
-        extensions = os.path.join(directory, "server.ext")
-        with open(extensions, "w") as file:
-            file.write("subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n")
-        _openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-keyout", ca_key,
+        self.directory = directory
+        os.makedirs(directory, exist_ok=True)
+        self.ca, self.ca_key = os.path.join(directory, "ca.pem"), os.path.join(directory, "ca.key")
+        _openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-keyout", self.ca_key,
                  "-out", self.ca, "-subj", "/CN=ecsd test CA")
-        _openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request,
-                 "-subj", "/CN=127.0.0.1")
-        _openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", ca_key, "-CAcreateserial",
-                 "-days", "30", "-extfile", extensions, "-out", cert)
-        self.server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.server_context.load_cert_chain(cert, key)
-        self.server_context.set_alpn_protocols(["http/1.1"])
+        self.server_context = self.context("server")
+
+    def context(self, name, alternative_names=NAMES, days=30):
+        """TLS of a server with a certificate of its own; negative days: it is out of date."""
+        key, cert, request, extensions = (os.path.join(self.directory, f"{name}.{end}")
+                                          for end in ("key", "pem", "csr", "ext"))
+        with open(extensions, "w") as file:
+            file.write(f"subjectAltName={alternative_names}\nextendedKeyUsage=serverAuth\n")
+        _openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=127.0.0.1")
+        _openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.ca_key, "-CAcreateserial",
+                 "-days", str(days), "-extfile", extensions, "-out", cert)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    def having(self, server_context):
+        """The same authority, and servers with this certificate."""
+        other = copy.copy(self)
+        other.server_context = server_context
+        return other
+
+    def ca_directory(self):
+        """A directory with the authority's certificate, as c_rehash makes it."""
+        path = os.path.join(self.directory, "certs")
+        os.makedirs(path, exist_ok=True)
+        if not os.path.exists(f"{path}/ca.pem"):
+            os.link(self.ca, f"{path}/ca.pem")
+            _openssl("rehash", path)
+        return path
 
 
 def _openssl(*arguments):
