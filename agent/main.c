@@ -2,8 +2,10 @@
 // other goes through the callbacks below, so that agent/engine knows nothing of ACS and
 // agent/control nothing of Docker.
 
+#include "arguments.h"
 #include "aws/credentials.h"
 #include "aws/imds.h"
+#include "commands.h"
 #include "common/backoff.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -12,14 +14,15 @@
 #include "control/acs.h"
 #include "control/instance.h"
 #include "control/submit.h"
+#include "control/user_data.h"
 #include "docker/docker.h"
 #include "endpoint/endpoint.h"
 #include "endpoint/spawner.h"
 #include "engine/engine.h"
 #include "engine/introspect.h"
+#include "logs.h"
 #include "version.h"
 #include <curl/curl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -39,6 +42,8 @@ struct app {
 	struct endpoint *endpoint;
 	struct submit *submit;
 	struct acs *acs;
+	struct audit_log audit_log;
+	struct user_data user_data;
 	struct watch *on_term, *on_int;
 	struct timer docker_retry;
 	struct backoff docker_backoff;
@@ -265,10 +270,10 @@ static void raise_descriptor_limit(void)
 	}
 }
 
-static bool make(struct app *app, struct error *err)
+// What is needed to read EC2 user data, the last source of the configuration.
+static bool make_base(struct app *app, struct error *err)
 {
-	const struct config *config = &app->config;
-	if (!(app->loop = loop_new(config->clock_scale, err)))
+	if (!(app->loop = loop_new(app->config.clock_scale, err)))
 		return false;
 	app->on_term = signal_watch_new(app->loop, SIGTERM, on_signal, app);
 	app->on_int = signal_watch_new(app->loop, SIGINT, on_signal, app);
@@ -277,6 +282,12 @@ static bool make(struct app *app, struct error *err)
 	if (!(app->http = http_client_new(app->loop, err)) || !(app->docker_http = http_client_new(app->loop, err)))
 		return false;
 	app->imds = imds_new(app->loop, app->http);
+	return true;
+}
+
+static bool make(struct app *app, struct error *err)
+{
+	const struct config *config = &app->config;
 	app->credentials = credentials_chain_new(app->loop, app->imds);
 	struct docker_options docker_options = {
 		.loop = app->loop,
@@ -290,6 +301,7 @@ static bool make(struct app *app, struct error *err)
 	app->docker = docker_new(&docker_options);
 	if (!(app->store = store_open(config->data_dir, err)) || !make_endpoint(app, err))
 		return false;
+	audit_log_start(&app->audit_log, app->loop, config, app->endpoint);
 	struct instance_options instance_options = {
 		.loop = app->loop,
 		.http = app->http,
@@ -305,12 +317,29 @@ static bool make(struct app *app, struct error *err)
 	return true;
 }
 
+static void on_configured(int exit_code, void *arg)
+{
+	struct app *app = arg;
+	struct error err = {0};
+	if (exit_code) {
+		stop(app, exit_code);
+		return;
+	}
+	if (!make(app, &err)) {
+		log_critical("start-up failed", "error=%s", err.message);
+		stop(app, EXIT_ERROR);
+		return;
+	}
+	instance_identify(app->instance, on_identified);
+}
+
 static void tear_down(struct app *app)
 {
 	app->acs = acs_free(app->acs);
 	app->submit = submit_free(app->submit);
 	app->instance = instance_free(app->instance);
 	app->engine = engine_free(app->engine);
+	audit_log_stop(&app->audit_log);
 	app->endpoint = endpoint_free(app->endpoint);
 	app->docker = docker_free(app->docker);
 	app->credentials = credentials_chain_free(app->credentials);
@@ -331,80 +360,33 @@ static void tear_down(struct app *app)
 
 // --- command line ---
 
-static void usage(FILE *out)
-{
-	fprintf(out, "usage: ecsd [-version] [-help-config] [-k] [-loglevel LEVEL]\n"
-		     "Configuration is read from the environment (ECS_*, AWS_*): `ecsd -help-config` lists it.\n");
-}
-
-// Returns -1 to go on, or the exit code.
-static int parse_arguments(int argc, char **argv, bool *insecure, const char **level)
-{
-	static const struct option options[] = {
-		{"version", no_argument, NULL, 'v'},
-		{"help-config", no_argument, NULL, 'c'},
-		{"loglevel", required_argument, NULL, 'l'},
-		{"help", no_argument, NULL, 'h'},
-		{"k", no_argument, NULL, 'k'},
-		{"blackhole-ec2-metadata", no_argument, NULL, 'b'},
-		{NULL, 0, NULL, 0},
-	};
-	int option;
-	while ((option = getopt_long_only(argc, argv, "k", options, NULL)) != -1) {
-		switch (option) {
-		case 'v':
-			printf("Amazon ECS Agent:\n    Version: %s\n    Commit: %s\necsd %s\n",
-			       AGENT_COMPATIBLE_VERSION, ecsd_commit, ecsd_version);
-			return EXIT_OK;
-		case 'c':
-			config_print_help(stdout);
-			return EXIT_OK;
-		case 'h':
-			usage(stdout);
-			return EXIT_OK;
-		case 'k':
-			*insecure = true;
-			break;
-		case 'b': // of use with ECS Anywhere only; without it the official agent ends like this as well
-			fprintf(stderr, "ecsd: -blackhole-ec2-metadata: the instance cannot be identified without its "
-					"metadata service, and ECS Anywhere is not supported\n");
-			return EXIT_ERROR;
-		case 'l':
-			*level = optarg;
-			break;
-		default:
-			usage(stderr);
-			return EXIT_TERMINAL;
-		}
-	}
-	if (optind < argc) {
-		fprintf(stderr, "ecsd: unexpected argument \"%s\"\n", argv[optind]);
-		return EXIT_TERMINAL;
-	}
-	return -1;
-}
-
 static const char *environment(const char *name)
 {
 	return getenv(name);
 }
 
-static bool configure(struct app *app, bool insecure, const char *level, struct error *err)
+static bool configure(struct app *app, const struct arguments *arguments, struct error *err)
 {
-	if (config_load(&app->config, environment, err) < 0)
-		return false;
-	app->config.accept_insecure_cert |= insecure;
-	if (level && !log_level_parse(level, &app->config.log_level)) {
-		error_set(err, EINVAL, "-loglevel \"%s\": expected debug, info, warn, error or crit", level);
+	static const char *const levels[] = {[LOG_DEBUG] = "debug", [LOG_INFO] = "info",     [LOG_WARN] = "warn",
+					     [LOG_ERROR] = "error", [LOG_CRITICAL] = "crit", [LOG_NONE] = "none"};
+	if (config_load(&app->config, environment, err) < 0) {
+		error_wrap(err, "Error loading config");
 		return false;
 	}
-	if (level)
-		setenv("ECS_LOGLEVEL", level, 1); // for ecs-endpoint
-	struct log_options options = {.level = app->config.log_level,
-				      .json = app->config.log_json,
-				      .path = app->config.log_file,
-				      .program = "ecsd"};
-	return log_open(&options, err) == 0;
+	app->config.accept_insecure_cert |= arguments->insecure;
+	if (arguments->level_driver != LOG_LEVEL_UNSET)
+		setenv("ECS_LOGLEVEL", levels[arguments->level_driver], 1); // for ecs-endpoint
+	if (logs_open(&app->config, arguments, err) < 0)
+		return false;
+	// Without metadata there is no EC2 instance, and ECS Anywhere is not there yet (control-plane.md §3 step 12).
+	if (arguments->blackhole_imds && arguments->command == COMMAND_RUN) {
+		error_set(err, ENOTSUP,
+			  str_empty(app->config.region)
+				  ? "Error loading config: Missing required fields: AWSRegion"
+				  : "Unable to detect VPC ID and Subnet: unable to get mac address: blackholed");
+		return false;
+	}
+	return true;
 }
 
 static bool start_spawner(struct app *app, struct error *err)
@@ -428,15 +410,25 @@ int main(int argc, char **argv)
 {
 	static struct app app = {.spawner_fd = -1};
 	struct error err = {0};
-	bool insecure = false;
-	const char *level = NULL;
-	int code = parse_arguments(argc, argv, &insecure, &level);
+	struct arguments arguments;
+	if (arguments_parse(argc, argv, &arguments, &err) < 0) {
+		fprintf(stderr, "ecsd: %s\n", err.message);
+		arguments_usage(stderr);
+		return EXIT_TERMINAL;
+	}
+	int code = command_answer(&arguments);
 	if (code >= 0)
 		return code;
 	signal(SIGPIPE, SIG_IGN);
-	if (!configure(&app, insecure, level, &err)) {
-		log_critical("configuration", "error=%s", err.message);
+	if (!configure(&app, &arguments, &err)) {
+		log_critical("cannot start", "error=%s exit_code=%d", err.message, EXIT_ERROR);
+		config_free(&app.config);
 		return EXIT_ERROR;
+	}
+	if (arguments.command == COMMAND_ATTRIBUTES) {
+		code = command_attributes(&app.config);
+		config_free(&app.config);
+		return code;
 	}
 	log_info("ecsd starts", "version=%s commit=%s", ecsd_version, ecsd_commit);
 	// Forked while the process is still small and has no thread, socket or secret.
@@ -447,8 +439,13 @@ int main(int argc, char **argv)
 	raise_descriptor_limit();
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	app.exit_code = EXIT_ERROR;
-	if (make(&app, &err)) {
-		instance_identify(app.instance, on_identified);
+	if (make_base(&app, &err)) {
+		app.user_data = (struct user_data){.imds = app.imds,
+						   .config = &app.config,
+						   .cloud_init_result = CLOUD_INIT_RESULT,
+						   .done = on_configured,
+						   .arg = &app};
+		user_data_read(&app.user_data);
 		loop_run(app.loop);
 	} else {
 		log_critical("start-up failed", "error=%s", err.message);

@@ -31,15 +31,19 @@ struct line {
 #define RESERVE (sizeof(CUT_MARK "\"}"))
 
 static struct {
-	enum log_level level;
+	enum log_level level, file_level;
 	bool json;
 	int fd;
+	char *path;
+	struct rolling_file file;
 	char program[32];
-} state = {.level = LOG_WARN, .fd = -1};
+} state = {.level = LOG_WARN, .file_level = LOG_NONE, .fd = -1};
 
 static size_t make_line(struct line *line, enum log_level level, const char *program, long long wall,
 			const char *message, const struct field *fields, size_t count);
-static void write_line(const char *text, size_t len);
+static void write_line(enum log_level level, const char *text, size_t len);
+static void write_file(const char *text, size_t len);
+static int open_file(const char *path);
 static size_t format_fields(char *text, size_t size, struct field *fields, const char *format, va_list args);
 static size_t split_fields(const char *text, struct field *fields);
 
@@ -48,13 +52,24 @@ int log_open(const struct log_options *options, struct error *err)
 	int fd = -1;
 
 	if (!str_empty(options->path)) {
-		fd = open(options->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+		fd = open_file(options->path);
 		if (fd < 0)
 			return error_set_errno(err, errno, "cannot open log file %s", options->path);
 	}
+	char *path = fd < 0 ? NULL : xstrdup(options->path); // may be our own
 	log_close();
+	if (fd >= 0) {
+		struct stat st = {0};
+
+		fstat(fd, &st);
+		state.path = path;
+		state.file = (struct rolling_file){.path = path, .roll = options->roll, .size = st.st_size};
+	}
 	state.fd = fd;
 	state.level = options->level;
+	state.file_level = fd < 0                                   ? LOG_NONE
+			   : options->file_level == LOG_LEVEL_UNSET ? options->level
+								    : options->file_level;
 	state.json = options->json;
 	snprintf(state.program, sizeof(state.program), "%s", options->program ? options->program : "");
 	return 0;
@@ -65,11 +80,14 @@ void log_close(void)
 	if (state.fd >= 0)
 		close(state.fd);
 	state.fd = -1;
+	state.file_level = LOG_NONE;
+	free(state.path);
+	state.path = NULL;
 }
 
 bool log_enabled(enum log_level level)
 {
-	return level >= state.level;
+	return level >= state.level || level >= state.file_level;
 }
 
 bool log_level_parse(const char *text, enum log_level *level)
@@ -77,8 +95,8 @@ bool log_level_parse(const char *text, enum log_level *level)
 	static const struct {
 		const char *name;
 		enum log_level level;
-	} names[] = {{"debug", LOG_DEBUG}, {"info", LOG_INFO},     {"warn", LOG_WARN},        {"warning", LOG_WARN},
-		     {"error", LOG_ERROR}, {"crit", LOG_CRITICAL}, {"critical", LOG_CRITICAL}};
+	} names[] = {{"debug", LOG_DEBUG}, {"info", LOG_INFO},     {"warn", LOG_WARN},         {"warning", LOG_WARN},
+		     {"error", LOG_ERROR}, {"crit", LOG_CRITICAL}, {"critical", LOG_CRITICAL}, {"none", LOG_NONE}};
 
 	for (size_t i = 0; text && i < ARRAY_SIZE(names); i++) {
 		if (strcasecmp(text, names[i].name) == 0) {
@@ -117,7 +135,7 @@ void log_event(enum log_level level, const char *message, const char *format, ..
 	len = make_line(&(struct line){.out = out, .size = sizeof(out) - 1, .json = state.json}, level, state.program,
 			wall_ms(), message, fields, count);
 	out[len++] = '\n';
-	write_line(out, len);
+	write_line(level, out, len);
 	errno = saved;
 }
 
@@ -138,11 +156,31 @@ static void write_to(int fd, const char *text, size_t len)
 	}
 }
 
-static void write_line(const char *text, size_t len)
+static void write_line(enum log_level level, const char *text, size_t len)
 {
-	write_to(STDERR_FILENO, text, len);
-	if (state.fd >= 0)
-		write_to(state.fd, text, len);
+	if (level >= state.level)
+		write_to(STDERR_FILENO, text, len);
+	if (level >= state.file_level)
+		write_file(text, len);
+}
+
+static void write_file(const char *text, size_t len)
+{
+	if (rolling_file_roll(&state.file, wall_ms())) {
+		int fd = open_file(state.path);
+
+		if (fd >= 0) { // else the renamed one is gone on with
+			close(state.fd);
+			state.fd = fd;
+		}
+	}
+	write_to(state.fd, text, len);
+	state.file.size += (int64_t)len;
+}
+
+static int open_file(const char *path)
+{
+	return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
 }
 
 // --- taking fields apart ---
@@ -312,7 +350,7 @@ static void put_string(struct line *line, const char *key, const char *value)
 static size_t make_line(struct line *line, enum log_level level, const char *program, long long wall,
 			const char *message, const struct field *fields, size_t count)
 {
-	static const char *const names[] = {"debug", "info", "warn", "error", "critical"};
+	static const char *const names[] = {"?", "debug", "info", "warn", "error", "critical", "?"};
 	char stamp[32];
 
 	if (line->size <= RESERVE) {

@@ -9,23 +9,26 @@
 #pragma once
 
 #include "error.h"
+#include "log_roll.h"
 #include <stdbool.h>
 #include <stddef.h>
 
-enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_CRITICAL };
+enum log_level { LOG_LEVEL_UNSET, LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_CRITICAL, LOG_NONE };
 
 struct log_options {
-	enum log_level level; // lines below it are dropped
-	bool json;            // ECS_LOG_OUTPUT_FORMAT=json; otherwise logfmt
-	const char *path;     // ECS_LOGFILE: also appended to this file (mode 0600); NULL or "": none
-	const char *program;  // "ecsd", "ecs-endpoint": the value of the key `prog`
+	enum log_level level;      // of standard error: lines below it are dropped
+	enum log_level file_level; // of the file; unset: as level
+	bool json;                 // ECS_LOG_OUTPUT_FORMAT=json; otherwise logfmt
+	const char *path;          // ECS_LOGFILE: also appended to this file (mode 0600); NULL or "": none
+	struct log_roll roll;      // of the file
+	const char *program;       // "ecsd", "ecs-endpoint": the value of the key `prog`
 };
 
 // May be called again to change options. Before the first call, warnings and above go to standard error as logfmt.
 int log_open(const struct log_options *options, struct error *err);
 void log_close(void);
 bool log_enabled(enum log_level level);
-// "debug", "info", "warn"/"warning", "error", "crit"/"critical" in any case; false for anything else.
+// "debug", "info", "warn"/"warning", "error", "crit"/"critical", "none" in any case; false for anything else.
 bool log_level_parse(const char *text, enum log_level *level);
 // Makes one line without the final newline: for tests and for programs that have no file to write to.
 // fields: NULL, or `key=value` words separated by '\x1f'. Cut to fit `size`, but always a whole line. Returns its length.

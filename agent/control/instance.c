@@ -21,6 +21,8 @@ static const struct fact {
 
 static void on_timer(void *arg);
 static void on_region_document(const char *body, long status, const struct error *err, void *arg);
+static void on_region(const char *body, long status, const struct error *err, void *arg);
+static void no_region(struct instance *instance, const struct error *err);
 static void region_known(struct instance *instance);
 static void ask_instance_id(void *arg);
 static void on_instance_id(const char *body, long status, const struct error *err, void *arg);
@@ -71,7 +73,10 @@ void instance_identify(struct instance *instance, void (*on_identified)(void *ar
 		region_known(instance);
 		return;
 	}
-	instance_imds_get(instance, "dynamic/instance-identity/document", on_region_document);
+	if (instance->options.config->no_iid)
+		instance_imds_get(instance, "meta-data/placement/region", on_region);
+	else
+		instance_imds_get(instance, "dynamic/instance-identity/document", on_region_document);
 }
 
 const char *instance_arn(const struct instance *instance)
@@ -164,14 +169,37 @@ static void on_region_document(const char *body, long status, const struct error
 
 		instance->region = xstrdup(str_trim(copy));
 	}
-	if (str_empty(instance->region)) {
-		if (err)
-			log_error("no region is configured and the identity document cannot be read", "error=%s",
-				  err->message);
-		instance_fail(instance, EXIT_ERROR, "Missing required fields: AWSRegion"); // §5.1
+	if (!str_empty(instance->region)) {
+		region_known(instance);
 		return;
 	}
-	region_known(instance);
+	if (err)
+		log_error("no region is configured and the identity document cannot be read", "error=%s", err->message);
+	no_region(instance, NULL);
+}
+
+// The way of NoIID.
+static void on_region(const char *body, long status, const struct error *err, void *arg)
+{
+	struct instance *instance = arg;
+	_cleanup_free_ char *copy = xstrdup(body);
+
+	(void)status;
+	if (copy)
+		instance->region = xstrdup(str_trim(copy));
+	if (str_empty(instance->region))
+		no_region(instance, err);
+	else
+		region_known(instance);
+}
+
+static void no_region(struct instance *instance, const struct error *err) // §5.1
+{
+	_cleanup_free_ char *text = xasprintf("Error loading config: %s%sMissing required fields: AWSRegion",
+					      err ? err->message : "", err ? "; " : "");
+
+	log_error("Configuration key not set", "key=AWSRegion");
+	instance_fail(instance, EXIT_ERROR, text);
 }
 
 static const char *environment(const char *name)

@@ -55,6 +55,8 @@ int instance_set_manifest_sequence(struct instance *instance, int64_t value, str
 // The capabilities (§8) in the reference's order: {"name"[,"value"]}; new array (tests, --ecs-attributes). A registration
 // puts custom attributes before them and those of the operating system behind.
 json_object *instance_capabilities(const struct config *config, const char *docker_api_min, const char *docker_api_max);
+// All 59 rows of §8 with tabs, one header line: row, name, state (advertised, later), condition, what is refused till then.
+void capabilities_print(FILE *out);
 
 // --- poll endpoint (§9): cached 12 h, a stale entry beats an error. done never runs inside the call ---
 void instance_poll_endpoint(struct instance *instance,

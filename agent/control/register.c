@@ -71,7 +71,10 @@ static void start_round(void *arg)
 	instance->round++;
 	str_replace(&instance->document, NULL);
 	str_replace(&instance->signature, NULL);
-	identity_asked(instance, ask_document);
+	if (instance->options.config->no_iid)
+		send_registration(instance);
+	else
+		identity_asked(instance, ask_document);
 }
 
 static void identity_asked(struct instance *instance, void (*ask)(void *arg))

@@ -68,6 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		variables[variable_count++] = line;
 	if (config_load(&config, get, &err) == 0) {
 		check_config(&config);
+		if (get("USER_DATA") && config_merge_user_data(&config, get("USER_DATA"), &err) == 0)
+			check_config(&config);
 		config_free(&config);
 	} else {
 		CHECK(err.code && *err.message);

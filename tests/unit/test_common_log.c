@@ -84,7 +84,7 @@ static void test_levels(void **state)
 		enum log_level level;
 	} cases[] = {{"debug", true, LOG_DEBUG},       {"INFO", true, LOG_INFO},   {"warn", true, LOG_WARN},
 		     {"Warning", true, LOG_WARN},      {"error", true, LOG_ERROR}, {"crit", true, LOG_CRITICAL},
-		     {"critical", true, LOG_CRITICAL}, {"none", false, LOG_DEBUG}, {"", false, LOG_DEBUG},
+		     {"critical", true, LOG_CRITICAL}, {"none", true, LOG_NONE},   {"", false, LOG_DEBUG},
 		     {NULL, false, LOG_DEBUG}};
 
 	(void)state;

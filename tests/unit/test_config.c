@@ -1,157 +1,5 @@
-// The configuration table: defaults, every type's good and bad values with their exact texts, fatal errors, help.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include "common/json.h"
-#include "common/util.h"
-#include "config/config.h"
-#include "config/config_parse.h"
-
-#define ENV_MAX 8
-
-static struct {
-	const char *name, *value;
-} env[ENV_MAX];
-static char log_path[] = "/tmp/ecsd-test-config-XXXXXX";
-
-static const char *get(const char *name)
-{
-	for (size_t i = 0; i < ENV_MAX && env[i].name; i++)
-		if (strcmp(env[i].name, name) == 0)
-			return env[i].value;
-	return NULL;
-}
-
-static void set_env(const char *name, const char *value)
-{
-	memset(env, 0, sizeof(env));
-	env[0].name = name;
-	env[0].value = value;
-}
-
-// Loads with the one variable. The warnings logged go to *warnings, one a line.
-static int load(struct config *config, char **warnings, struct error *err)
-{
-	struct buf out = {0};
-	size_t len;
-
-	assert_int_equal(truncate(log_path, 0), 0);
-	int r = config_load(config, get, err);
-	char *text = read_file(log_path, 65536, &len), *rest = text;
-	assert_non_null(text);
-	for (char *line; (line = strsep(&rest, "\n"));) {
-		if (!*line)
-			continue;
-		_cleanup_json_ json_object *entry = json_parse(line, strlen(line), NULL);
-		assert_non_null(json_get_string(entry, "variable"));
-		buf_printf(&out, "%s%s", out.len ? "\n" : "", json_get_string(entry, "warning"));
-	}
-	free(text);
-	*warnings = buf_take(&out);
-	return r;
-}
-
-// One number or text of a configuration, by name.
-static char *show(const struct config *c, const char *member)
-{
-	const struct json_strings *list = NULL;
-	const struct {
-		const char *name, *value;
-	} texts[] = {
-		{"cluster", c->cluster},
-		{"region", c->region},
-		{"backend_host", c->backend_host},
-		{"instance_attributes", c->instance_attributes},
-		{"instance_tags", c->instance_tags},
-		{"os_family", c->os_family},
-		{"data_dir", c->data_dir},
-		{"run_dir", c->run_dir},
-		{"log_file", c->log_file},
-		{"audit_log_file", c->audit_log_file},
-		{"docker_host", c->docker_host},
-	};
-	const struct {
-		const char *name;
-		double value;
-	} numbers[] = {
-		{"checkpoint", c->checkpoint},
-		{"log_level", c->log_level},
-		{"log_json", c->log_json},
-		{"audit_log_disabled", c->audit_log_disabled},
-		{"reserved_memory", (double)c->reserved_memory_mib},
-		{"pull_behavior", c->pull_behavior},
-		{"stop_timeout", (double)c->container_stop_timeout_ms},
-		{"start_timeout", (double)c->container_start_timeout_ms},
-		{"create_timeout", (double)c->container_create_timeout_ms},
-		{"pull_timeout", (double)c->image_pull_timeout_ms},
-		{"pull_inactivity", (double)c->image_pull_inactivity_ms},
-		{"cleanup_wait", (double)c->task_cleanup_wait_ms},
-		{"cleanup_jitter", (double)c->task_cleanup_jitter_ms},
-		{"port_first", c->dynamic_port_first},
-		{"port_last", c->dynamic_port_last},
-		{"privileged_disabled", c->privileged_disabled},
-		{"selinux", c->selinux_capable},
-		{"apparmor", c->apparmor_capable},
-		{"exclude_ipv6", c->exclude_ipv6_port_binding},
-		{"task_iam_role", c->task_iam_role},
-		{"task_iam_role_network_host", c->task_iam_role_network_host},
-		{"rps_steady", c->metadata_rps_steady},
-		{"rps_burst", c->metadata_rps_burst},
-		{"clock_scale", c->clock_scale},
-		{"insecure", c->accept_insecure_cert},
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
-		if (strcmp(texts[i].name, member) == 0)
-			return xstrdup(texts[i].value);
-	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
-		if (strcmp(numbers[i].name, member) == 0)
-			return xasprintf("%g", numbers[i].value);
-	if (strcmp(member, "reserved_tcp") == 0)
-		list = &c->reserved_tcp;
-	else if (strcmp(member, "reserved_udp") == 0)
-		list = &c->reserved_udp;
-	else if (strcmp(member, "logging_drivers") == 0)
-		list = &c->logging_drivers;
-	else
-		fail_msg("no member %s", member);
-	struct buf out = {0};
-	for (size_t i = 0; i < list->count; i++)
-		buf_printf(&out, "%s%s", i ? " " : "", list->items[i]);
-	return buf_take(&out);
-}
-
-struct expectation {
-	const char *name, *value, *member, *result, *warning;
-};
-
-static void check(const struct expectation *e)
-{
-	struct config config;
-	struct error err = {0};
-	char *warnings;
-
-	set_env(e->name, e->value);
-	if (load(&config, &warnings, &err) < 0)
-		fail_msg("%s=%s: %s", e->name, e->value, err.message);
-	_cleanup_free_ char *actual = show(&config, e->member);
-	if (strcmp(actual, e->result) != 0)
-		fail_msg("%s=%s: %s is \"%s\", expected \"%s\"", e->name, e->value, e->member, actual, e->result);
-	if (strcmp(warnings, e->warning ? e->warning : "") != 0)
-		fail_msg("%s=%s\nwarned:   %s\nexpected: %s", e->name, e->value, warnings,
-			 e->warning ? e->warning : "");
-	free(warnings);
-	config_free(&config);
-}
-
-static void check_all(const struct expectation *table, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		check(&table[i]);
-}
+// The configuration table: defaults, and every type's good and bad values with their exact texts.
+#include "test_config.h"
 
 static void defaults(void **state)
 {
@@ -169,7 +17,38 @@ static void defaults(void **state)
 		{"run_dir", "/run/ecsd"},
 		{"checkpoint", "1"},
 		{"log_file", ""},
-		{"log_level", "1"},
+		{"log_level", "2"},
+		{"level_on_instance", "2"},
+		{"log_driver", ""},
+		{"roll_type", "1"},
+		{"roll_bytes", "5e+06"},
+		{"roll_files", "24"},
+		{"config_file", "/etc/ecs_container_agent/config.json"},
+		{"no_iid", "0"},
+		{"updates_enabled", "0"},
+		{"engine_auth_type", ""},
+		{"engine_auth_data", ""},
+		{"prometheus", "0"},
+		{"upfront", "0"},
+		{"manifest_timeout", "60000"},
+		{"cpu_mem_limit", "-1"},
+		{"cgroup_path", "/sys/fs/cgroup"},
+		{"cpu_period", "100000"},
+		{"pids_limit", "0"},
+		{"propagate_memory", "0"},
+		{"cleanup_disabled", "0"},
+		{"cleanup_interval", "1.8e+06"},
+		{"cleanup_age", "3.6e+06"},
+		{"untracked_age", "3.6e+06"},
+		{"images_per_cycle", "5"},
+		{"containers_per_cycle", "5"},
+		{"exclusions", ""},
+		{"untracked_cleanup", "0"},
+		{"disk_high", "0"},
+		{"disk_low", "0"},
+		{"inodes_high", "0"},
+		{"inodes_low", "0"},
+		{"healthcheck_host", "localhost"},
 		{"log_json", "0"},
 		{"audit_log_file", "/var/log/ecs/audit.log"},
 		{"audit_log_disabled", "0"},
@@ -190,8 +69,8 @@ static void defaults(void **state)
 		{"selinux", "0"},
 		{"apparmor", "0"},
 		{"exclude_ipv6", "1"},
-		{"task_iam_role", "1"},
-		{"task_iam_role_network_host", "1"},
+		{"task_iam_role", "0"},
+		{"task_iam_role_network_host", "0"},
 		{"rps_steady", "40"},
 		{"rps_burst", "60"},
 		{"clock_scale", "1"},
@@ -270,8 +149,8 @@ static void booleans(void **state)
 		{"ECS_APPARMOR_CAPABLE", "2", "apparmor", "0", BAD_BOOL("ECS_APPARMOR_CAPABLE", "2")},
 		{"ECS_EXCLUDE_IPV6_PORTBINDING", "no", "exclude_ipv6", "1",
 		 BAD_BOOL("ECS_EXCLUDE_IPV6_PORTBINDING", "no")},
-		{"ECS_ENABLE_TASK_IAM_ROLE", "off", "task_iam_role", "1", BAD_BOOL("ECS_ENABLE_TASK_IAM_ROLE", "off")},
-		{"ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST", "off", "task_iam_role_network_host", "1",
+		{"ECS_ENABLE_TASK_IAM_ROLE", "off", "task_iam_role", "0", BAD_BOOL("ECS_ENABLE_TASK_IAM_ROLE", "off")},
+		{"ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST", "off", "task_iam_role_network_host", "0",
 		 BAD_BOOL("ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST", "off")},
 		{"ECS_EXTERNAL", "maybe", "cluster", "", BAD_BOOL("ECS_EXTERNAL", "maybe")},
 		{"ECS_EXTERNAL", "false", "cluster", "", NULL},
@@ -438,10 +317,10 @@ static void words(void **state)
 {
 	(void)state;
 	static const struct expectation table[] = {
-		{"ECS_LOGLEVEL", "DEBUG", "log_level", "0", NULL},
-		{"ECS_LOGLEVEL", "crit", "log_level", "4", NULL},
-		{"ECS_LOGLEVEL", "none", "log_level", "4", NULL},
-		{"ECS_LOGLEVEL", "loud", "log_level", "1",
+		{"ECS_LOGLEVEL", "DEBUG", "log_level", "1", NULL},
+		{"ECS_LOGLEVEL", "crit", "log_level", "5", NULL},
+		{"ECS_LOGLEVEL", "none", "log_level", "6", NULL},
+		{"ECS_LOGLEVEL", "loud", "log_level", "2",
 		 "ECS_LOGLEVEL=loud is not one of crit, error, warn, info, debug, none"},
 		{"ECS_LOG_OUTPUT_FORMAT", "json", "log_json", "1", NULL},
 		{"ECS_LOG_OUTPUT_FORMAT", "logfmt", "log_json", "0", NULL},
@@ -487,113 +366,18 @@ static void words(void **state)
 	config_free(&untouched);
 }
 
-static void fatal(void **state)
+static int run(void)
 {
-	(void)state;
-	static const struct {
-		const char *name, *value, *text;
-	} cases[] = {
-		{"ECS_EXTERNAL", "true", "ECS_EXTERNAL=true: ECS Anywhere is not supported by this version of ecsd"},
-		{"DOCKER_HOST", "tcp://127.0.0.1:2375",
-		 "DOCKER_HOST=tcp://127.0.0.1:2375: only Unix sockets (unix:///path) are supported"},
-		{"DOCKER_HOST", "/var/run/docker.sock",
-		 "DOCKER_HOST=/var/run/docker.sock: only Unix sockets (unix:///path) are supported"},
-		{"ECS_AVAILABLE_LOGGING_DRIVERS", "[\"json-file\",\"a\",\"b\"]", "Invalid logging drivers: a, b"},
-		{"ECS_INSTANCE_ATTRIBUTES", "[]",
-		 "Invalid format for ECS_INSTANCE_ATTRIBUTES. Expected a json hash: not a JSON object"},
-		{"ECS_INSTANCE_ATTRIBUTES", "{\"a\":1}",
-		 "Invalid format for ECS_INSTANCE_ATTRIBUTES. Expected a json hash: the value of \"a\" is not a "
-		 "string"},
-		{"ECS_CONTAINER_INSTANCE_TAGS", "\"a\"",
-		 "Invalid format for ECS_CONTAINER_INSTANCE_TAGS. Expected a json hash: not a JSON object"},
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults),  cmocka_unit_test(texts),        cmocka_unit_test(booleans),
+		cmocka_unit_test(durations), cmocka_unit_test(go_durations), cmocka_unit_test(numbers_and_lists),
+		cmocka_unit_test(words),
 	};
-	struct config config;
-	struct error err;
 
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		set_env(cases[i].name, cases[i].value);
-		assert_true(config_load(&config, get, &err) < 0);
-		assert_string_equal(err.message, cases[i].text);
-		assert_null(config.cluster);
-	}
-	static const char *const broken[] = {"{\"a\":\"b\"", "{'a':'b'}", "{\"a\":\"b\"} x", "a=b"};
-	for (size_t i = 0; i < ARRAY_SIZE(broken); i++) {
-		set_env("ECS_INSTANCE_ATTRIBUTES", broken[i]);
-		assert_true(config_load(&config, get, &err) < 0);
-		assert_true(
-			str_starts(err.message, "Invalid format for ECS_INSTANCE_ATTRIBUTES. Expected a json hash: "));
-	}
-	// Several at once are joined.
-	set_env("ECS_EXTERNAL", "1");
-	env[1].name = "DOCKER_HOST";
-	env[1].value = "tcp://x";
-	assert_true(config_load(&config, get, &err) < 0);
-	assert_string_equal(err.message, "DOCKER_HOST=tcp://x: only Unix sockets (unix:///path) are supported; "
-					 "ECS_EXTERNAL=true: ECS Anywhere is not supported by this version of ecsd");
-}
-
-static void not_built_is_said(void **state)
-{
-	(void)state;
-	static const struct expectation table[] = {
-		{"ECS_ENABLE_TASK_ENI", "true", "cluster", "",
-		 "ECS_ENABLE_TASK_ENI=true is ignored: network mode awsvpc is not supported by this version of ecsd"},
-		{"ECS_ENABLE_TASK_ENI", "false", "cluster", "", NULL},
-		{"ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM", "none", "cluster", "", NULL},
-		{"ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM", "ec2_instance", "cluster", "",
-		 "ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM=ec2_instance is ignored: taking over the instance's tags "
-		 "is not "
-		 "supported by this version of ecsd"},
-		{"ECS_ENGINE_AUTH_TYPE", "dockercfg", "cluster", "",
-		 "ECS_ENGINE_AUTH_TYPE=dockercfg is ignored: registry logins in the configuration is not supported by "
-		 "this "
-		 "version of ecsd"},
-	};
-	check_all(table, ARRAY_SIZE(table));
-}
-
-static void help_names_every_variable(void **state)
-{
-	(void)state;
-	char *text = NULL;
-	size_t len, lines = 0;
-	FILE *out = open_memstream(&text, &len);
-
-	config_print_help(out);
-	fclose(out);
-	for (char *p = text; (p = strchr(p, '\n')); p++)
-		lines++;
-	assert_int_equal(lines, 36);
-	assert_non_null(strstr(text, "ECS_CONTAINER_STOP_TIMEOUT"));
-	assert_non_null(strstr(text, "ECSD_CLOCK_SCALE"));
-	free(text);
+	return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults),
-		cmocka_unit_test(texts),
-		cmocka_unit_test(booleans),
-		cmocka_unit_test(durations),
-		cmocka_unit_test(go_durations),
-		cmocka_unit_test(numbers_and_lists),
-		cmocka_unit_test(words),
-		cmocka_unit_test(fatal),
-		cmocka_unit_test(not_built_is_said),
-		cmocka_unit_test(help_names_every_variable),
-	};
-	int fd = mkstemp(log_path);
-
-	if (fd < 0)
-		return 1;
-	close(fd);
-	struct error err;
-	if (log_open(&(struct log_options){.level = LOG_WARN, .json = true, .path = log_path, .program = "test"},
-		     &err) < 0)
-		return 1;
-	int failed = cmocka_run_group_tests_name("config", tests, NULL, NULL);
-	log_close();
-	unlink(log_path);
-	return failed;
+	return run_with_log(run);
 }

@@ -1,6 +1,7 @@
 // Who the instance is: IMDS reads and their order, use of the saved identity, registration with its errors, and the poll
 // endpoint. IMDS, AWS calls and time are faked.
 #include "test_control_fakes.h"
+#include "common/log.h"
 #include "control/instance_private.h"
 #include "docker/docker.h"
 #include <errno.h>
@@ -29,6 +30,7 @@ static void imds_answer(void *arg)
 		{"meta-data/placement/availability-zone-id", "usw2-az1"},
 		{"dynamic/instance-identity/document", "{\"region\":\" us-west-2 \"}"},
 		{"dynamic/instance-identity/signature", "sig"},
+		{"meta-data/placement/region", "us-west-2\n"},
 	};
 	struct pending_get *get = arg;
 	struct error err;
@@ -390,9 +392,25 @@ static void test_imds_absent(void **state)
 	assert_string_equal(json_get_string(call_body, "instanceIdentityDocument"), "");
 	answer(registered_answer("arn:1"), NULL, NULL);
 	config.region = (char *)"";
+	_cleanup_free_ char *log_path = xasprintf("%s/log", data_dir);
+	log_open(&(struct log_options){.level = LOG_NONE, .file_level = LOG_ERROR, .path = log_path}, NULL);
 	start();
 	assert_int_equal(exit_code, 1);
+	config.no_iid = true;
+	start();
+	assert_int_equal(exit_code, 1);
+	log_close();
+	_cleanup_free_ char *log = read_file(log_path, 65536, NULL);
+	assert_non_null(strstr(log, "msg=\"Configuration key not set\" key=AWSRegion"));
+	assert_non_null(strstr(log, "error=\"Error loading config: Missing required fields: AWSRegion\""));
+	assert_non_null(strstr(log, "error=\"Error loading config: imds; Missing required fields: AWSRegion\""));
 	imds_mode = IMDS_OK;
+	start_registration();
+	assert_string_equal(instance_region(instance), "us-west-2");
+	assert_string_equal(json_get_string(call_body, "instanceIdentityDocument"), "");
+	assert_null(strstr(imds_log, "dynamic/"));
+	answer(registered_answer("arn:1"), NULL, NULL);
+	config.no_iid = false;
 	start_registration();
 	assert_string_equal(instance_region(instance), "us-west-2");
 	answer(registered_answer("arn:1"), NULL, NULL);

@@ -1,4 +1,5 @@
 // Port 51678: what runs here, for operators and sidecars (introspection.md).
+#include "common/license.h"
 #include "common/log.h"
 #include "common/util.h"
 #include "json_out.h"
@@ -9,19 +10,6 @@
 static const char commands[] = "{\"AvailableCommands\":[\"/v1/metadata\",\"/v1/tasks\",\"/license\"]}";
 static const char no_task[] =
 	"{\"Arn\":\"\",\"KnownStatus\":\"\",\"Family\":\"\",\"Version\":\"\",\"Containers\":null}";
-static const char license[] = "ecsd, an Amazon ECS container agent\n"
-			      "\n"
-			      "Licensed under the Apache License, Version 2.0 (the \"License\");\n"
-			      "you may not use this file except in compliance with the License.\n"
-			      "You may obtain a copy of the License at\n"
-			      "\n"
-			      "    http://www.apache.org/licenses/LICENSE-2.0\n"
-			      "\n"
-			      "Unless required by applicable law or agreed to in writing, software\n"
-			      "distributed under the License is distributed on an \"AS IS\" BASIS,\n"
-			      "WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.\n"
-			      "See the License for the specific language governing permissions and\n"
-			      "limitations under the License.\n";
 
 static void serve_metadata(const struct served *served, struct http_reply *reply);
 static void serve_tasks(const struct served *served, const struct http_request *request, struct http_reply *reply);
@@ -38,8 +26,8 @@ void serve_introspection(const struct http_request *request, struct http_reply *
 		serve_tasks(served, request, reply);
 	} else if (whole && strcmp(request->path, "/license") == 0) {
 		reply->content_type = "text/plain";
-		reply->body = license;
-		reply->body_len = sizeof(license) - 1;
+		reply->body = license_notice;
+		reply->body_len = strlen(license_notice);
 	} else {
 		reply->content_type = "text/plain; charset=utf-8";
 		reply->type_last = true;

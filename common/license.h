@@ -1,0 +1,4 @@
+// The licence notice, for `ecsd -license` and for /license of the introspection endpoint.
+#pragma once
+
+extern const char license_notice[];
