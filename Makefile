@@ -127,14 +127,19 @@ bench: deps ## time added to a launch, against direct Docker calls in the same r
 	@$(MAKE) --no-print-directory -s -j2 build
 	@ECSD_BUILD=$(abspath $(B)) /usr/bin/python3 tests/bench/launch.py
 
+tables: build ## write the tables of docs/COMPATIBILITY.md and dist/ecs.defaults anew from the program's
+	@$(B)/ecsd -print-packaged-defaults > dist/ecs.defaults
+	@/usr/bin/python3 tests/integration/test_compatibility.py $(B)/ecsd
+
 install: build ## install into DESTDIR/PREFIX
 	install -D -m 0755 $(B)/ecsd $(DESTDIR)$(PREFIX)/sbin/ecsd
 	install -D -m 0755 $(B)/ecs-endpoint $(DESTDIR)$(LIBEXECDIR)/ecs-endpoint
+	install -D -m 0644 dist/ecs.defaults $(DESTDIR)$(PREFIX)/share/ecsd/ecs.defaults
 	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/ecsd/README.md
 	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/ecsd/LICENSE
 
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: help deps build run check test check-asan build-unit fuzz build-fuzz lint bench install clean FORCE
+.PHONY: help deps build run check test check-asan build-unit fuzz build-fuzz lint bench tables install clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -120,7 +120,8 @@ void config_free(struct config *config);
 
 // The table for people: variable, type, default, packaged default if it differs, state, help.
 void config_print_help(FILE *out);
-// The same with tabs, one header line: name, type, bounds, default, packaged default, JSON key, state, detail, help.
+// The same with tabs, one header line: name, type, bounds, default, packaged default, JSON key, state
+// (works; refused; later, warned; later; no effect), detail, help.
 void config_print_tsv(FILE *out);
 // dist/ecs.defaults: an environment file with what ecs-init would supply. What is not built yet is a comment.
 void config_print_packaged_defaults(FILE *out);

@@ -5,6 +5,11 @@
 static const char *const states[] = {
 	[WORKS] = "works", [REFUSED] = "refused", [LATER] = "later", [NO_EFFECT] = "no effect"};
 
+static const char *state_of(const struct option *o)
+{
+	return o->state == LATER && !(o->flags & QUIET) ? "later, warned" : states[o->state];
+}
+
 static const char *or_dash(const char *text)
 {
 	return str_empty(text) ? "-" : text;
@@ -50,7 +55,7 @@ void config_print_tsv(FILE *out)
 		_cleanup_free_ char *bare = shown_default(o, o->fallback), *packaged = shown_default(o, o->packaged);
 		_cleanup_free_ char *bounds = option_bounds(o);
 		fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o->flags & NO_VARIABLE ? "" : o->name,
-			o->type->name, bounds, bare, packaged, o->json ? o->json : "", states[o->state],
+			o->type->name, bounds, bare, packaged, o->json ? o->json : "", state_of(o),
 			o->state == WORKS ? "" : o->detail, o->help);
 	}
 }

@@ -265,7 +265,7 @@ const struct option config_options[] = {
 	{"ECS_POLL_METRICS", "PollMetrics", &config_flag, NO_MEMBER, "false", NULL, LATER,
 	 .help = "poll Docker's statistics instead of streaming them", .detail = "telemetry"},
 	{"ECS_POLLING_METRICS_WAIT_DURATION", "PollingMetricsWaitDuration", &config_duration, NO_MEMBER, "10s", NULL,
-	 LATER, .help = "time between two polls", .detail = "telemetry", .flags = QUIET},
+	 LATER, .help = "time between two polls, 5s to 20s", .detail = "telemetry", .flags = QUIET},
 	{"ECS_DISABLE_DOCKER_HEALTH_CHECK", "DisableDockerHealthCheck", &config_flag, NO_MEMBER, "false", NULL, LATER,
 	 .help = "do not offer container health checks", .detail = "telemetry", .flags = QUIET},
 	// --- EBS, gMSA and others

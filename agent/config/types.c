@@ -276,7 +276,7 @@ static int parse_words(const struct value *v, void *member, struct error *err)
 		word = word[len] ? word + len + 1 : NULL;
 	}
 	struct buf list = {.max = 256};
-	for (const char *p = v->option->words; *p; p++)
+	for (const char *p = v->option->words; p && *p; p++)
 		buf_append(&list, *p == '|' ? ", " : p, *p == '|' ? 2 : 1);
 	int r = error_set(err, EINVAL, "%s=%s is not one of %s", value_label(v), v->text, list.data);
 	buf_free(&list);

@@ -30,8 +30,8 @@ static void on_user_data(const char *body, long status, const struct error *err,
 	if (!body && status != 404)
 		log_warn("EC2 user data not available", "error=%s", err->message);
 	if (!str_empty(body) && config_merge_user_data(read->config, body, &problem) < 0) {
-		log_critical("cannot start", "error=Error loading config: %s exit_code=%d", problem.message,
-			     EXIT_ERROR);
+		error_wrap(&problem, "Error loading config");
+		log_critical("cannot start", "error=%s exit_code=%d", problem.message, EXIT_ERROR);
 		read->done(EXIT_ERROR, read->arg);
 		return;
 	}
