@@ -14,7 +14,7 @@ B          ?= build
 V          ?= 0
 Q          := $(if $(filter 0,$(V)),@,)
 
-PKGS       := libcurl libcrypto libssl json-c libevent_core libevent_extra sqlite3 libseccomp libcap
+PKGS       := libcurl libcrypto libssl json-c libevent_core libevent_extra sqlite3 libseccomp libcap libsystemd
 WARN       := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wno-sign-conversion \
               -Wformat=2 -Wno-format-nonliteral -Wpointer-arith -Wundef -Wvla -Werror
 HARDEN     := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection
@@ -33,7 +33,7 @@ PKG_LIBS    = $(shell pkg-config --libs $(PKGS)) -lwslay -lm
 COMMON     := $(wildcard common/*.c)
 ENDPOINT   := $(wildcard agent/endpoint/server/*.c)
 AGENT_LIB  := $(filter-out agent/main.c,$(wildcard agent/*.c)) \
-              $(foreach d,config aws control docker engine endpoint,$(wildcard agent/$(d)/*.c))
+              $(foreach d,config aws control docker engine endpoint,$(wildcard agent/$(d)/*.c)) $(wildcard cgroups/*.c)
 
 obj        = $(patsubst %.c,$(B)/%.o,$(1))
 UNIT       := $(wildcard tests/unit/test_*.c)

@@ -13,11 +13,11 @@ flags="$flags $(pkg-config --cflags libcurl json-c libevent_core)"
 # shellcheck disable=SC2086
 clang-format --dry-run --Werror $sources || fail clang-format
 # shellcheck disable=SC2046
-printf '%s\n' $(git ls-files -co --exclude-standard 'common/*.c' 'agent/*.c') |
+printf '%s\n' $(git ls-files -co --exclude-standard 'common/*.c' 'agent/*.c' 'cgroups/*.c') |
 	xargs -P 2 -n 8 sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$@" -- '"$flags"' 2>/dev/null' clang-tidy || fail clang-tidy
 # shellcheck disable=SC2086
 cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -j 2 \
-	--suppress=missingIncludeSystem -D_GNU_SOURCE -I. -Iagent common agent || fail cppcheck
+	--suppress=missingIncludeSystem -D_GNU_SOURCE -I. -Iagent common agent cgroups || fail cppcheck
 # shellcheck disable=SC2046
 shellcheck $(git ls-files -co --exclude-standard '*.sh') .ci/run || fail shellcheck
 # shellcheck disable=SC2046
