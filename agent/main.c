@@ -21,6 +21,7 @@
 #include "engine/engine.h"
 #include "engine/introspect.h"
 #include "logs.h"
+#include "task_limits.h"
 #include "version.h"
 #include <curl/curl.h>
 #include <signal.h>
@@ -36,6 +37,7 @@ struct app {
 	struct imds *imds;
 	struct credentials_chain *credentials;
 	struct docker *docker;
+	struct cgroups *cgroups;
 	struct store *store;
 	struct engine *engine;
 	struct instance *instance;
@@ -141,6 +143,28 @@ static void on_register_failed(int exit_code, void *arg)
 
 static void connect_docker(void *arg);
 
+static void wait_for_docker(struct app *app, const struct docker_error *err)
+{
+	log_warn("waiting for Docker", "endpoint=%s error=%s", app->config.docker_host, err->message);
+	timer_start(&app->docker_retry, backoff_next(&app->docker_backoff));
+}
+
+static void on_docker_info(const struct docker_error *err, const struct docker_info *info, void *arg)
+{
+	struct app *app = arg;
+	if (err->failure != DOCKER_OK) {
+		wait_for_docker(app, err);
+		return;
+	}
+	if (!task_limits_decide(&app->config, app->loop, info, app->engine, &app->cgroups)) {
+		stop(app, EXIT_TERMINAL);
+		return;
+	}
+	// Recovery does not wait for the control plane; reports do.
+	engine_start(app->engine, NULL, NULL);
+	instance_register(app->instance);
+}
+
 static void on_docker(const struct docker_error *err, void *arg)
 {
 	struct app *app = arg;
@@ -151,15 +175,12 @@ static void on_docker(const struct docker_error *err, void *arg)
 		return;
 	}
 	if (err->failure != DOCKER_OK) {
-		log_warn("waiting for Docker", "endpoint=%s error=%s", app->config.docker_host, err->message);
-		timer_start(&app->docker_retry, backoff_next(&app->docker_backoff));
+		wait_for_docker(app, err);
 		return;
 	}
 	log_info("Docker Engine", "version=%s api=%s", docker_server_version(app->docker),
 		 docker_api_version(app->docker));
-	// Recovery does not wait for the control plane; reports do.
-	engine_start(app->engine, NULL, NULL);
-	instance_register(app->instance);
+	docker_info(app->docker, on_docker_info, app);
 }
 
 static void connect_docker(void *arg)
@@ -185,6 +206,8 @@ static bool make_engine(struct app *app)
 		.port_first = app->config.dynamic_port_first,
 		.port_last = app->config.dynamic_port_last,
 		.exclude_ipv6_bindings = app->config.exclude_ipv6_port_binding != NO,
+		.cgroup_cpu_period_us = app->config.cgroup_cpu_period_us,
+		.task_pids_limit = app->config.task_pids_limit,
 		.cgroup_v2 = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0,
 		// An instance that was registered and has a database without a past has lost one.
 		.rebuild = store_needs_rebuild(app->store) && instance_arn(app->instance),
@@ -340,6 +363,7 @@ static void tear_down(struct app *app)
 	app->instance = instance_free(app->instance);
 	app->engine = engine_free(app->engine);
 	audit_log_stop(&app->audit_log);
+	app->cgroups = cgroups_close(app->cgroups);
 	app->endpoint = endpoint_free(app->endpoint);
 	app->docker = docker_free(app->docker);
 	app->credentials = credentials_chain_free(app->credentials);

@@ -190,7 +190,7 @@ static bool incoming_decode(struct acs *acs, struct incoming *in, json_object *o
 	in->object = object;
 	in->arn = task_decode_arn(object);
 	in->to_stop = desires_stop(object);
-	refusal = task_decode(object, &in->task, &reason);
+	refusal = task_decode(object, engine_limits_tasks(acs->options.engine), &in->task, &reason);
 	if (refusal != TASK_INVALID && !decode_roles(in, &reason)) {
 		refusal = TASK_INVALID;
 		in->task = task_free(in->task);

@@ -41,6 +41,10 @@ static bool task_role_host(const struct facts *f)
 {
 	return f->config->task_iam_role_network_host && api(f, 19);
 }
+static bool task_limits(const struct facts *f)
+{
+	return f->config->task_cpu_mem_limit == YES && api(f, 22);
+}
 
 // In the order of the page's table; `row` is its number there.
 static const struct capability {
@@ -73,8 +77,9 @@ static const struct capability {
 	{17, C "task-iam-role", .when = task_role, .condition = "`ECS_ENABLE_TASK_IAM_ROLE` and API 1.19"},
 	{18, C "task-iam-role-network-host", .when = task_role_host,
 	 .condition = "`ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST` and API 1.19"},
-	{19, E "task-cpu-mem-limit", .later = true, .condition = "`ECS_ENABLE_TASK_CPU_MEM_LIMIT` and API 1.22"},
-	{20, E "increased-task-cpu-limit", .later = true, .condition = "as row 19"},
+	{19, E "task-cpu-mem-limit", .when = task_limits,
+	 .condition = "`ECS_ENABLE_TASK_CPU_MEM_LIMIT`, if the host can, and API 1.22"},
+	{20, E "increased-task-cpu-limit", .when = task_limits, .condition = "as row 19"},
 	{21, E "task-eni", .later = true, .condition = "`ECS_ENABLE_TASK_ENI`", .refusal = "network mode awsvpc"},
 	{22, E "task-eni.ipv6", .later = true, .condition = "as row 21", .refusal = "network mode awsvpc"},
 	{23, E "cni-plugin-version", .later = true, .condition = "as row 21, and CNI plugins answer"},

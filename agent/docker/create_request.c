@@ -60,12 +60,16 @@ json_object *rebuild_label(const struct task *task, const struct container *cont
 	json_add_string(label, "executionCredentialsId", task->execution_credentials_id);
 	json_add_int(label, "sequence", (int64_t)task->sequence);
 	json_add_bool(label, "health", container->health_check_docker);
+	json_add_bool(label, "cgroup", task->in_cgroup);
+	json_add(label, "cpu", json_object_new_double(task->cpu));
+	json_add_int(label, "memory", task->memory);
 	json_object *containers = json_object_new_array();
 	for (size_t i = 0; i < task->container_count; i++) {
 		const struct container *other = &task->containers[i];
 		json_object *item = json_object_new_object(), *depends = json_object_new_array();
 		json_add_string(item, "name", other->name);
 		json_add_bool(item, "essential", other->essential);
+		json_add_int(item, "cpu", other->cpu);
 		for (size_t k = 0; k < other->depends_on_count; k++) {
 			json_object *pair = json_object_new_array();
 			json_object_array_add(pair, json_object_new_string(other->depends_on[k].container));
@@ -255,6 +259,8 @@ static int build_host_config(json_object *host, const struct task *task, const s
 			return error_wrap(err, "Unable to decode given host config");
 	}
 	add_namespaces(host, task, context);
+	if (context->cgroup_parent)
+		json_add_string(host, "CgroupParent", context->cgroup_parent);
 	// As Docker's client library does for the versions the reference speaks (§1).
 	json_add_bool(host, "AutoRemove", false);
 	json_object_object_del(host, "KernelMemory");

@@ -12,6 +12,7 @@ struct create_context {
 	const char *cluster, *region;
 	const struct json_strings *image_env; // ENV of the image (KEY=VALUE), may be NULL
 	bool task_iam_role;                   // inject AWS_CONTAINER_CREDENTIALS_RELATIVE_URI
+	const char *cgroup_parent;            // the task's own cgroup, or NULL; the payload's word does not count then
 	bool cgroup_v2;                       // the host has cgroup v2 only: /sys/fs/cgroup/cgroup.controllers exists
 };
 // Returns the request body; caller releases it. On failure NULL: *name is "HostConfigError" or

@@ -57,6 +57,14 @@ const char *docker_api_version_min(const struct docker *docker); // the daemon's
 struct docker_call *docker_ping(struct docker *docker, uint64_t timeout_ms,
 				void (*done)(const struct docker_error *err, void *arg), void *arg);
 
+// What the daemon says of its host. Texts are "" if it does not say (CgroupVersion: before 20.10).
+struct docker_info {
+	const char *cgroup_driver, *cgroup_version; // "cgroupfs"/"systemd"/"none", "1"/"2"
+};
+struct docker_call *docker_info(struct docker *docker,
+				void (*done)(const struct docker_error *err, const struct docker_info *info, void *arg),
+				void *arg);
+
 // --- containers ---
 struct docker_port_binding {
 	uint16_t container_port, host_port;

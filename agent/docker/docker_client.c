@@ -6,6 +6,7 @@
 #include <stdarg.h>
 
 #define VERSION_TIMEOUT_MS 10000       // docker-mapping.md §2
+#define INFO_TIMEOUT_MS 10000          // as for the version
 #define SOCKET_CONNECT_TIMEOUT_MS 5000 // a Unix socket connects at once unless its backlog is full
 #define API_VERSION_OLDEST "1.12"      // assumed of a daemon that does not name its oldest
 
@@ -18,6 +19,7 @@ struct docker {
 };
 
 static const struct docker_operation op_version = {"CannotGetDockerClientVersionError", "version"};
+static const struct docker_operation op_info = {"CannotGetDockerInfoError", "info"};
 static const struct docker_operation op_ping = {"CannotListContainersError", "listing"}; // the page's name for it
 
 static void on_response(const struct http_response *response, void *arg);
@@ -82,6 +84,28 @@ struct docker_call *docker_ping(struct docker *docker, uint64_t timeout_ms,
 								.timeout_ms = timeout_ms,
 								.finish = docker_finish_plain,
 								.done.plain = done,
+								.arg = arg});
+}
+
+static void finish_info(struct docker_call *call, const struct docker_error *err, json_object *body)
+{
+	const char *driver = body ? json_get_string(body, "CgroupDriver") : NULL;
+	const char *version = body ? json_get_string(body, "CgroupVersion") : NULL;
+	struct docker_info info = {.cgroup_driver = driver ? driver : "", .cgroup_version = version ? version : ""};
+	call->done.info(err, err->failure == DOCKER_OK ? &info : NULL, call->arg);
+}
+
+struct docker_call *docker_info(struct docker *docker,
+				void (*done)(const struct docker_error *err, const struct docker_info *info, void *arg),
+				void *arg)
+{
+	return docker_call_new(docker, &(struct docker_request){.operation = &op_info,
+								.method = "GET",
+								.path = "/info",
+								.timeout_ms = INFO_TIMEOUT_MS,
+								.wants_json = true,
+								.finish = finish_info,
+								.done.info = done,
 								.arg = arg});
 }
 

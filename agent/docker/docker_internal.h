@@ -21,6 +21,7 @@ typedef void (*docker_finish)(struct docker_call *call, const struct docker_erro
 
 union docker_done {
 	void (*plain)(const struct docker_error *err, void *arg);
+	void (*info)(const struct docker_error *err, const struct docker_info *info, void *arg);
 	void (*create)(const struct docker_error *err, const char *id, void *arg);
 	void (*inspect)(const struct docker_error *err, const struct docker_container *container, void *arg);
 	void (*list)(const struct docker_error *err, const struct docker_summary *list, size_t count, void *arg);

@@ -2,6 +2,7 @@
 
 #include "common/log.h"
 #include "common/util.h"
+#include "cgroups/cgroups.h"
 #include "docker/create_request.h"
 
 // --- life ---
@@ -26,8 +27,11 @@ static void entry_free(struct entry *entry)
 	for (size_t i = 0; entry->task && i < entry->task->container_count; i++) {
 		struct container *c = &entry->task->containers[i];
 		docker_call_cancel(c->call);
+		cgroups_call_cancel(c->cgroup_call);
 		engine_release_process(c);
 	}
+	if (entry->task)
+		cgroups_call_cancel(entry->task->cgroup_call);
 	for (size_t i = 0; i < entry->record_count; i++)
 		record_done(&entry->records[i]);
 	free(entry->records);
@@ -78,6 +82,7 @@ struct entry *engine_entry(const struct engine *engine, const char *task_arn)
 struct entry *engine_insert(struct engine *engine, struct task *task)
 {
 	struct entry *entry = xcalloc(1, sizeof(*entry));
+	entry->engine = engine;
 	entry->task = task;
 	entry->refs = xcalloc(task->container_count + 1, sizeof(*entry->refs));
 	for (size_t i = 0; i < task->container_count; i++)
@@ -242,6 +247,17 @@ static void raise_desired(struct engine *engine, struct entry *entry, enum task_
 	loop_wake(engine->o.loop);
 }
 
+static void enter_cgroup(const struct engine *engine, struct task *task)
+{
+	task->in_cgroup = engine->limit_tasks;
+	json_object_object_del(task->definition, "ecsdCgroup");
+	if (task->in_cgroup)
+		json_add_bool(task->definition, "ecsdCgroup", true);
+	else if (task->cpu > 0 || task->memory > 0)
+		log_warn("limits of tasks are off: the task's own cpu and memory are not applied", "task=%s",
+			 task->arn);
+}
+
 void engine_add_task(struct engine *engine, struct task *task)
 {
 	struct entry *known = engine_entry(engine, task->arn);
@@ -258,9 +274,7 @@ void engine_add_task(struct engine *engine, struct task *task)
 	name_volumes(task);
 	log_info("task accepted", "task=%s family=%s version=%s desired=%s containers=%zu", task->arn, task->family,
 		 task->version, task_status_name(task->desired), task->container_count);
-	if (task->cpu > 0 || task->memory > 0)
-		log_warn("task-level cpu and memory limits are not applied by this version of ecsd", "task=%s",
-			 task->arn);
+	enter_cgroup(engine, task);
 	engine_insert(engine, task);
 	loop_wake(engine->o.loop);
 }

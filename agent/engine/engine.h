@@ -11,6 +11,7 @@
 #include "engine/store.h"
 #include "engine/task.h"
 
+struct cgroups;
 struct engine;
 
 struct engine_options {
@@ -23,8 +24,10 @@ struct engine_options {
 	uint64_t stop_timeout_ms, cleanup_wait_ms, cleanup_jitter_ms;
 	uint16_t port_first, port_last; // dynamic host ports
 	bool exclude_ipv6_bindings;
-	bool cgroup_v2; // the host's, for the create request
-	bool rebuild;   // the store was lost: tasks are rebuilt from Docker's labels
+	bool cgroup_v2;                // the host's, for the create request
+	uint64_t cgroup_cpu_period_us; // of tasks with CPU of their own
+	uint64_t task_pids_limit;      // of each task, 0: none
+	bool rebuild;                  // the store was lost: tasks are rebuilt from Docker's labels
 	// Wiring, see main.c. All called after the commit of the facts they speak of.
 	void (*on_report)(const char *task_arn, void *arg);            // the task has something to report
 	void (*on_task_changed)(const struct task *task, void *arg);   // for introspection
@@ -40,6 +43,12 @@ int engine_load(struct engine *engine, struct error *err);
 // Forgets everything loaded, on disk too: the state belongs to another EC2 instance (control-plane.md §7.7).
 void engine_discard(struct engine *engine);
 void engine_set_cluster(struct engine *engine, const char *cluster);
+// Before engine_start: what makes and removes tasks' cgroups on this host (borrowed; NULL: nothing does), and whether new
+// tasks get one, and with it the limits of their task definition. A task keeps what it was accepted with.
+void engine_set_cgroups(struct engine *engine, struct cgroups *cgroups, bool limit_tasks);
+bool engine_limits_tasks(const struct engine *engine);
+// Loaded tasks that are not STOPPED and were accepted with limits off.
+size_t engine_tasks_without_limits(const struct engine *engine);
 // Opens Docker's event stream, asks about all known containers, then acts. docker_connect must have succeeded.
 // on_ready: Docker answers and acting has begun.
 void engine_start(struct engine *engine, void (*on_ready)(void *arg), void *arg);

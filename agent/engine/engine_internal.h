@@ -4,6 +4,7 @@
 //   turn.c        the turn's end: reconcile, grant (slots.c), commit (commit.c), effects
 //   operations.c  starts operations on Docker and takes their answers
 //   observe.c     what Docker says about a container, from inspect, events, process exits and lists
+//   task_cgroup.c limits of a task as a whole
 //   reports.c     transitions and the reports made of them
 //   rebuild.c     tasks from Docker's labels when the database was lost
 #pragma once
@@ -33,6 +34,7 @@ struct record {
 };
 
 struct entry {
+	struct engine *engine;
 	struct task *task;
 	struct container_ref *refs;
 	struct record *records;
@@ -44,6 +46,7 @@ struct entry {
 	bool notify;  // has new transitions: tell submit after the commit
 	bool forget;
 	bool rebuilt, rebuilt_running; // from Docker's labels; with a container that runs
+	bool remove_cgroup;            // once the facts are on disk
 	bool told_stopped;
 	uint64_t wake_at; // loop time, 0: none
 	int64_t mark_id;  // reported up to here, to be written; 0: nothing to write
@@ -62,6 +65,8 @@ struct engine {
 	uint64_t last_sequence;
 	int64_t last_transition;
 	uint16_t last_port;
+	struct cgroups *cgroups; // borrowed; NULL: none
+	bool limit_tasks;        // new tasks get a cgroup
 	bool ready, commit_failed;
 	bool rebuilt;     // nothing is left to rebuild: to be written
 	bool docker_away; // the event stream is cut

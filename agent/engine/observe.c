@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/util.h"
 #include "docker/create_request.h"
+#include "engine/task_cgroup.h"
 #include <inttypes.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -174,6 +175,7 @@ static void observe_running(struct container_ref *ref, const struct docker_conta
 	struct container *c = ref_container(ref);
 	bool gone = c->exit_seen && info->pid == c->pid;
 	engine_advance(ref, CONTAINER_RUNNING);
+	engine_read_back_limits(ref->entry, ref->engine);
 	if (!gone) {
 		watch_process(ref, info->pid);
 		return;

@@ -5,6 +5,7 @@
 #include "common/util.h"
 #include "config/config.h"
 #include "docker/create_request.h"
+#include "engine/task_cgroup.h"
 #include <inttypes.h>
 
 // --- what every operation shares ---
@@ -269,15 +270,17 @@ static void on_created(const struct docker_error *err, const char *id, void *arg
 	}
 }
 
-static void start_create(struct container_ref *ref)
+static void create_container(struct container_ref *ref)
 {
 	struct engine *engine = ref->engine;
 	struct container *c = ref_container(ref);
+	_cleanup_free_ char *cgroup_parent = engine_cgroup_parent(engine, ref->entry->task);
 	struct create_context context = {
 		.cluster = engine->o.cluster,
 		.region = engine->o.region,
 		.image_env = c->image_env,
 		.task_iam_role = engine->o.task_iam_role,
+		.cgroup_parent = cgroup_parent,
 		.cgroup_v2 = engine->o.cgroup_v2,
 	};
 	const char *name = "UnknownError";
@@ -291,6 +294,35 @@ static void start_create(struct container_ref *ref)
 		return;
 	}
 	c->call = docker_create(docker_of(ref), c->docker_name, body, on_created, ref);
+}
+
+static void cgroup_failed(struct container_ref *ref, const char *why)
+{
+	finish(ref);
+	engine_fail_cgroup(ref, why);
+	loop_wake(ref->engine->o.loop);
+}
+
+static void on_cgroup(const struct error *err, void *arg)
+{
+	struct container_ref *ref = arg;
+	ref_container(ref)->cgroup_call = NULL;
+	if (err)
+		cgroup_failed(ref, err->message);
+	else
+		create_container(ref);
+}
+
+static void start_create(struct container_ref *ref)
+{
+	if (!ref->entry->task->in_cgroup) {
+		create_container(ref);
+		return;
+	}
+	struct cgroups_call *call = engine_make_cgroup(ref, on_cgroup);
+	ref_container(ref)->cgroup_call = call;
+	if (!call)
+		cgroup_failed(ref, "this host's cgroups cannot be used any more");
 }
 
 // --- start, stop, inspect, remove ---

@@ -24,6 +24,7 @@ static json_object *definition_from_label(json_object *labels, json_object *labe
 		json_object *to = json_object_new_object();
 		json_add_string(to, "name", json_get_string(from, "name"));
 		json_add_bool(to, "essential", json_object_get_boolean(json_get(from, "essential")));
+		json_add_int(to, "cpu", json_object_get_int(json_get(from, "cpu")));
 		json_object *depends = json_object_new_array();
 		json_object *pairs = json_get(from, "dependsOn");
 		for (size_t d = 0;
@@ -41,6 +42,9 @@ static json_object *definition_from_label(json_object *labels, json_object *labe
 		json_object_array_add(containers, to);
 	}
 	json_add(definition, "containers", containers);
+	json_add_bool(definition, "ecsdCgroup", json_object_get_boolean(json_get(label, "cgroup")));
+	json_add(definition, "cpu", json_object_new_double(json_object_get_double(json_get(label, "cpu"))));
+	json_add_int(definition, "memory", json_object_get_int64(json_get(label, "memory")));
 	return definition;
 }
 
@@ -49,7 +53,7 @@ static struct entry *rebuild_task(struct engine *engine, json_object *labels, js
 	_cleanup_json_ json_object *definition = definition_from_label(labels, label);
 	_cleanup_free_ char *reason = NULL;
 	struct task *task;
-	if (task_decode(definition, &task, &reason) != TASK_ACCEPTED) {
+	if (task_decode(definition, false, &task, &reason) != TASK_ACCEPTED) {
 		log_error("a container's label does not describe a task; left alone", "error=%s", reason);
 		return NULL;
 	}

@@ -199,8 +199,15 @@ static void clean_up(const struct task *task, const struct reconcile_env *env, s
 		else
 			operate(out, i, OP_REMOVE);
 	}
-	if (clean)
+	if (!clean)
+		return;
+	// Last, and before the task is forgotten: whoever is killed in between still knows whose cgroup it is.
+	if (!task->in_cgroup || task->cgroup_removed || !env->cgroups)
 		add(out, ACTION_FORGET);
+	else if (task->cgroup_not_before > env->now)
+		wake(out, task->cgroup_not_before);
+	else if (!task->cgroup_call)
+		add(out, ACTION_REMOVE_CGROUP);
 }
 
 void reconcile(const struct task *task, const struct reconcile_env *env, struct actions *out)

@@ -14,6 +14,7 @@ struct reconcile_env {
 	double scale;             // loop milliseconds in a millisecond of wall clock
 	bool inspect_before_pull; // pull behaviour prefer-cached or once: a local image spares the pull
 	uint64_t cleanup_wait_ms, cleanup_jitter_ms;
+	bool cgroups; // tasks' cgroups can be removed on this host
 };
 
 enum action_kind {
@@ -24,9 +25,10 @@ enum action_kind {
 	ACTION_CONTAINER_KNOWN, // known status of the container becomes container_status (nothing to do at Docker)
 	ACTION_CONTAINER_NEVER, // a dependency can never be met: STOPPED, exit code 143, error CannotStartContainerError: text
 	// operations
-	ACTION_OPERATE, // operation on the container
-	ACTION_WAKE,    // nothing now; look again at loop time `at`
-	ACTION_FORGET,  // cleaned up: the task leaves memory and disk
+	ACTION_OPERATE,       // operation on the container
+	ACTION_REMOVE_CGROUP, // clean-up: the task's cgroup
+	ACTION_WAKE,          // nothing now; look again at loop time `at`
+	ACTION_FORGET,        // cleaned up: the task leaves memory and disk
 };
 
 struct action {

@@ -436,7 +436,7 @@ static struct task *read_task(sqlite3_stmt *s)
 	_cleanup_json_ json_object *object = json_parse(definition, strlen(definition), &why);
 	_cleanup_free_ char *reason = NULL;
 	struct task *task = NULL;
-	if (!object || task_decode(object, &task, &reason) != TASK_ACCEPTED) {
+	if (!object || task_decode(object, false, &task, &reason) != TASK_ACCEPTED) {
 		log_error("stored task cannot be read; ignored", "task=%s error=%s", sqlite3_column_text(s, 0),
 			  reason ? reason : why.message);
 		return NULL;

@@ -142,6 +142,7 @@ struct container {
 	struct json_strings *image_env;    // ENV of the image once it was inspected; NULL: not yet
 	bool removed;                      // clean-up: Docker has no such container any more
 	void *call;                        // the Docker call under way
+	void *cgroup_call;                 // of OP_CREATE: the task's cgroup is being made
 	char *created_text, *started_text; // Docker's own time texts, for introspection
 	struct {
 		char *name, *source, *destination;
@@ -162,6 +163,7 @@ struct task {
 	size_t volume_count;
 	struct container *containers;
 	size_t container_count;  // payload order
+	bool in_cgroup;          // its containers have a parent cgroup of its own: limits were on when it was accepted
 	json_object *definition; // payload object without credentials: what is stored
 
 	// facts, on disk
@@ -175,8 +177,13 @@ struct task {
 	// facts, in memory
 	bool stored; // its row is on disk
 	bool dirty;
-	bool unreported; // has transitions ECS has not accepted
-	double jitter;   // random share for the clean-up wait, drawn once
+	bool unreported;            // has transitions ECS has not accepted
+	double jitter;              // random share for the clean-up wait, drawn once
+	bool limits_read_back;      // compared with the kernel's once a container runs
+	bool cgroup_removed;        // clean-up: there is no such cgroup any more
+	void *cgroup_call;          // the removal under way
+	uint64_t cgroup_not_before; // loop time: no removal before
+	uint32_t cgroup_failures;   // removals in a row that failed
 };
 
 struct task *task_new(void);
@@ -196,8 +203,9 @@ enum task_refusal {
 // Decodes one task object of a payload (or of the store). On TASK_ACCEPTED *ret is a new task. Otherwise *reason
 // (caller frees) is the task reason to report and *ret is NULL. Credentials in the object are ignored and never kept;
 // the ids come from the caller. A feature that is not built yet (awsvpc, EFS, secrets, FireLens, ...) refuses the
-// task as TASK_UNPREPARED with a text that names it; the list is in docs/COMPATIBILITY.md.
-enum task_refusal task_decode(json_object *object, struct task **ret, char **reason);
+// task as TASK_UNPREPARED with a text that names it; the list is in docs/COMPATIBILITY.md. task_limits: limits of tasks
+// are on, and a task that contradicts itself in them is refused (false for a task that was accepted already).
+enum task_refusal task_decode(json_object *object, bool task_limits, struct task **ret, char **reason);
 // ARN of a task object even if the rest does not decode; "" if none.
 const char *task_decode_arn(json_object *object);
 // Without role credentials' values: what may be on disk. New reference.

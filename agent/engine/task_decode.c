@@ -59,6 +59,7 @@ struct wire_task {
 	json_object *desired_status;
 	double cpu;
 	int64_t memory;
+	bool in_cgroup;
 	struct json_list containers, volumes, attachments, associations, enis;
 	struct wire_named *proxy;
 };
@@ -195,6 +196,8 @@ static const struct json_field task_fields[] = {
 	GO(struct wire_task, "ipcMode", "IpcMode", ipc_mode, JSON_STRING),
 	GO(struct wire_task, "cpu", "Cpu", cpu, JSON_DOUBLE),
 	GO(struct wire_task, "memory", "Memory", memory, JSON_INT64),
+	// Ours, on disk only: the task was accepted with limits on.
+	JSON_FIELD(struct wire_task, "ecsdCgroup", in_cgroup, JSON_BOOL),
 	GO_SUB(struct wire_task, "containers", "Containers", containers, JSON_LIST, &container_table),
 	GO_SUB(struct wire_task, "volumes", "volumes", volumes, JSON_LIST, &volume_table),
 	GO_SUB(struct wire_task, "attachments", "attachments", attachments, JSON_LIST, &attachment_table),
@@ -424,6 +427,7 @@ static int decode_task(struct task *task, struct wire_task *wire, struct error *
 	task->ipc_mode = wire->ipc_mode ? TAKE(wire->ipc_mode) : xstrdup("");
 	task->cpu = wire->cpu;
 	task->memory = wire->memory;
+	task->in_cgroup = wire->in_cgroup;
 	int r = decode_status(task, wire->desired_status, err);
 	if (r < 0)
 		return r;
@@ -555,11 +559,27 @@ static int prepare_container(struct task *task, struct container *c, struct erro
 	return 0;
 }
 
-static int prepare(struct task *task, struct error *err)
+// The kernel would not let a container have what its parent has not.
+static int check_memory(const struct task *task, struct error *err)
+{
+	for (size_t i = 0; task->memory > 0 && i < task->container_count; i++) {
+		uint32_t memory = task->containers[i].memory;
+		if (memory > task->memory)
+			return error_set(err, EINVAL,
+					 "cgroup resource: unable to build resource spec for task: task memory spec "
+					 "builder: container memory limit(%u) greater than task memory limit(%lld)",
+					 memory, (long long)task->memory);
+	}
+	return 0;
+}
+
+static int prepare(struct task *task, bool task_limits, struct error *err)
 {
 	const char *problem = arn_problem(task->arn);
 	if (problem)
 		return error_set(err, EINVAL, "cgroup resource: unable to determine cgroup root for task: %s", problem);
+	if (task_limits && check_memory(task, err) < 0)
+		return -EINVAL;
 	for (size_t i = 0; i < task->container_count; i++) {
 		int r = prepare_container(task, &task->containers[i], err);
 		if (r < 0)
@@ -578,7 +598,7 @@ void task_raise_desired(struct task *task)
 		task->containers[i].desired = desired;
 }
 
-static enum task_refusal judge(struct task *task, struct wire_task *wire, char **reason)
+static enum task_refusal judge(struct task *task, struct wire_task *wire, bool task_limits, char **reason)
 {
 	struct error err = {0};
 	const char *container;
@@ -595,7 +615,7 @@ static enum task_refusal judge(struct task *task, struct wire_task *wire, char *
 			container_name ? container_name : "");
 		return TASK_UNPREPARED;
 	}
-	if (prepare(task, &err) < 0) {
+	if (prepare(task, task_limits, &err) < 0) {
 		*reason = xasprintf("resource cannot be initialized for task %s: %s", task->arn, err.message);
 		return TASK_UNPREPARED;
 	}
@@ -607,7 +627,7 @@ static enum task_refusal judge(struct task *task, struct wire_task *wire, char *
 	return TASK_ACCEPTED;
 }
 
-enum task_refusal task_decode(json_object *object, struct task **ret, char **reason)
+enum task_refusal task_decode(json_object *object, bool task_limits, struct task **ret, char **reason)
 {
 	*ret = NULL;
 	*reason = NULL;
@@ -618,7 +638,7 @@ enum task_refusal task_decode(json_object *object, struct task **ret, char **rea
 		return TASK_INVALID;
 	}
 	struct task *task = task_new();
-	enum task_refusal refusal = judge(task, &wire, reason);
+	enum task_refusal refusal = judge(task, &wire, task_limits, reason);
 	json_decode_free(&task_table, &wire);
 	if (refusal != TASK_ACCEPTED) {
 		task_free(task);

@@ -4,6 +4,7 @@
 
 #include "common/log.h"
 #include "common/util.h"
+#include "engine/task_cgroup.h"
 
 // --- decisions ---
 
@@ -71,6 +72,7 @@ static void decide(struct engine *engine, struct entry *entry, struct plans *pla
 		.inspect_before_pull = engine->o.pull_behavior == 3 || engine->o.pull_behavior == 2,
 		.cleanup_wait_ms = engine->o.cleanup_wait_ms,
 		.cleanup_jitter_ms = engine->o.cleanup_jitter_ms,
+		.cgroups = engine->cgroups != NULL,
 	};
 	bool decided;
 	do {
@@ -85,6 +87,8 @@ static void decide(struct engine *engine, struct entry *entry, struct plans *pla
 		struct action *action = &actions.items[i];
 		if (action->kind == ACTION_OPERATE)
 			plan_add(plans, &entry->refs[action->container], action->operation);
+		else if (action->kind == ACTION_REMOVE_CGROUP)
+			entry->remove_cgroup = true;
 		else if (action->kind == ACTION_FORGET)
 			entry->forget = true;
 		else if (action->kind == ACTION_WAKE && (entry->wake_at == 0 || action->at < entry->wake_at))
@@ -108,6 +112,15 @@ static void forget_entries(struct engine *engine)
 			engine->o.on_task_forgotten(entry->task, engine->o.arg);
 		}
 		engine_remove(engine, entry);
+	}
+}
+
+static void remove_cgroups(struct engine *engine)
+{
+	for (size_t i = 0; i < engine->count; i++) {
+		if (engine->entries[i]->remove_cgroup)
+			engine_remove_cgroup(engine, engine->entries[i]);
+		engine->entries[i]->remove_cgroup = false;
 	}
 }
 
@@ -198,6 +211,7 @@ void engine_turn_end(void *arg)
 			engine_operate(plans.items[i].ref, plans.items[i].operation);
 	}
 	if (committed) {
+		remove_cgroups(engine);
 		notify(engine);
 		run_after_commit(engine);
 		forget_entries(engine);

@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	json_add_string(labels, LABEL_FAMILY, "lab");
 	json_add_string(labels, LABEL_VERSION, "1");
 	_cleanup_json_ json_object *definition = definition_from_label(labels, label);
-	if (task_decode(definition, &task, &reason) != TASK_ACCEPTED) {
+	if (task_decode(definition, false, &task, &reason) != TASK_ACCEPTED) {
 		check_reason(reason);
 		return 0;
 	}

@@ -61,7 +61,7 @@ static void check_accepted(struct task *task)
 	_cleanup_free_ char *reason = NULL;
 	struct task *again = NULL;
 	CHECK(object);
-	CHECK(task_decode(object, &again, &reason) == TASK_ACCEPTED);
+	CHECK(task_decode(object, false, &again, &reason) == TASK_ACCEPTED);
 	CHECK(again->container_count == task->container_count && str_equal(again->arn, task->arn));
 	CHECK(json_object_equal(again->definition, task->definition));
 	task_free(again);
@@ -76,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!json_object_is_type(object, json_type_object))
 		return 0;
 	task_decode_arn(object);
-	if (task_decode(object, &task, &reason) != TASK_ACCEPTED) {
+	if (task_decode(object, false, &task, &reason) != TASK_ACCEPTED) {
 		CHECK(!task);
 		check_reason(reason);
 		return 0;

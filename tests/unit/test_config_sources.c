@@ -79,9 +79,7 @@ static void not_built_is_said(void **state)
 		{"ECS_ENGINE_AUTH_TYPE", "dockercfg", "cluster", "",
 		 "ECS_ENGINE_AUTH_TYPE=dockercfg is ignored: a registry login in the configuration is not supported by "
 		 "this version of ecsd"},
-		{"ECS_ENABLE_TASK_CPU_MEM_LIMIT", "true", "cpu_mem_limit", "1",
-		 "ECS_ENABLE_TASK_CPU_MEM_LIMIT=true is ignored: limits of tasks (cgroups) is not supported by this "
-		 "version of ecsd"},
+		{"ECS_ENABLE_TASK_CPU_MEM_LIMIT", "true", "cpu_mem_limit", "1", NULL},
 		{"ECS_ENABLE_TASK_CPU_MEM_LIMIT", "false", "cpu_mem_limit", "0", NULL},
 		{"ECS_IMAGE_CLEANUP_INTERVAL", "1800s", "cleanup_interval", "1.8e+06", NULL},
 		{"ECS_ENGINE_AUTH_DATA", "{\"r\":{\"auth\":\"x\"}}", "engine_auth_data", "{\"r\":{\"auth\":\"x\"}}",
@@ -133,10 +131,10 @@ static void members_for_later(void **state)
 								       "..._LOW_PERCENT=50: expected 0 < low < high, "
 								       "both are taken as 0"},
 		{"ECS_CGROUP_PATH", "/cg", "cgroup_path", "/cg", NULL},
-		{"ECS_CGROUP_CPU_PERIOD", "8ms", "cpu_period", "8000", IGNORED("ECS_CGROUP_CPU_PERIOD=8ms", CGROUPS)},
+		{"ECS_CGROUP_CPU_PERIOD", "8ms", "cpu_period", "8000", NULL},
 		{"ECS_CGROUP_CPU_PERIOD", "7ms", "cpu_period", "100000",
 		 "ECS_CGROUP_CPU_PERIOD=7ms is not within 8ms and 100ms, 100ms is used"},
-		{"ECS_TASK_PIDS_LIMIT", " 100 ", "pids_limit", "100", IGNORED("ECS_TASK_PIDS_LIMIT= 100 ", CGROUPS)},
+		{"ECS_TASK_PIDS_LIMIT", " 100 ", "pids_limit", "100", NULL},
 		{"ECS_TASK_PIDS_LIMIT", "4194305", "pids_limit", "0",
 		 "ECS_TASK_PIDS_LIMIT=4194305 is not a whole number, 1 to 4194304, 0 is used"},
 		{"ECS_TASK_PIDS_LIMIT", "0", "pids_limit", "0", NULL},

@@ -211,6 +211,11 @@ void engine_each_task(const struct engine *engine, void (*visit)(const struct ta
 	for (size_t i = 0; i < task_count; i++)
 		visit(tasks[i], arg);
 }
+bool engine_limits_tasks(const struct engine *engine)
+{
+	(void)engine;
+	return true;
+}
 bool engine_accepts_tasks(const struct engine *engine)
 {
 	(void)engine;

@@ -71,6 +71,14 @@ static void test_capabilities(void **state)
 			     "1.19 " V "1.20 " V "1.21 " V "1.22 " V "1.23 " V "1.24 " V "1.25 " V "1.28 " V "1.29 " V
 			     "1.30 " V "1.32 " C "logging-driver.json-file " C "logging-driver.none " C
 			     "task-iam-role " E "docker-plugin.local ");
+	config.task_cpu_mem_limit = YES;
+	check_capabilities("1.22", "1.22",
+			   E "container-ordering " E "full-sync " C "privileged-container " V "1.22 " E
+			     "task-cpu-mem-limit " E "increased-task-cpu-limit " E "docker-plugin.local ");
+	check_capabilities("1.21", "1.21",
+			   E "container-ordering " E "full-sync " C "privileged-container " V "1.21 " E
+			     "docker-plugin.local ");
+	config.task_cpu_mem_limit = NO;
 	config.privileged_disabled = config.selinux_capable = config.apparmor_capable =
 		config.task_iam_role_network_host = true;
 	// Oldest accepted version 1.24 or above: all older ones count as supported.

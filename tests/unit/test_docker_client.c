@@ -267,6 +267,36 @@ static void on_free(const struct docker_error *err, void *arg)
 	on_plain(err, arg);
 }
 
+static char info_text[128];
+static void on_info(const struct docker_error *err, const struct docker_info *info, void *arg)
+{
+	snprintf(info_text, sizeof(info_text), "%s|%s", info ? info->cgroup_driver : "-",
+		 info ? info->cgroup_version : "-");
+	on_plain(err, arg);
+}
+
+static void test_info(void **state)
+{
+	static const struct {
+		const char *answer, *text;
+	} cases[] = {
+		{ANSWER("200 OK", "{\"CgroupDriver\":\"systemd\",\"CgroupVersion\":\"2\",\"x\":[]}"), "systemd|2"},
+		{ANSWER("200 OK", "{\"CgroupDriver\":\"cgroupfs\"}"), "cgroupfs|"},
+		{ANSWER("200 OK", "{\"CgroupDriver\":7,\"CgroupVersion\":null}"), "|"},
+		{ANSWER("200 OK", "[]"), "|"},
+		{ANSWER("500 Oops", "{\"message\":\"x\"}"), "-|-"},
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct fake *fake = fake_new(&(struct step){.answer = cases[i].answer}, 1, 1);
+		docker_info(fake->docker, on_info, fake);
+		assert_int_equal(loop_run(fake->loop), 0);
+		assert_string_equal(info_text, cases[i].text);
+		assert_memory_equal(fake->requests[0], "GET /info HTTP/1.1\r\n", 20);
+		fake_free(fake);
+	}
+}
+
 static void test_cancel(void **state)
 {
 	(void)state;
@@ -294,6 +324,7 @@ int main(void)
 		cmocka_unit_test(test_timeout_text), cmocka_unit_test(test_error_text_cut),
 		cmocka_unit_test(test_create),       cmocka_unit_test(test_inspect),
 		cmocka_unit_test(test_list),         cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_info),
 	};
 	return cmocka_run_group_tests_name("docker client", tests, NULL, NULL);
 }

@@ -35,7 +35,7 @@ static struct task *recorded_task(void)
 	struct task *task = NULL;
 	_cleanup_free_ char *reason = NULL;
 	_cleanup_json_ json_object *object = json_tokener_parse(recorded);
-	assert_int_equal(task_decode(object, &task, &reason), TASK_ACCEPTED);
+	assert_int_equal(task_decode(object, false, &task, &reason), TASK_ACCEPTED);
 	str_replace(&task->credentials_id, "1295a26b-1757-4d20-88b1-f86e80045c9f");
 	task->sequence = 7;
 	struct container *web = task_container(task, "web"), *side = task_container(task, "side");
@@ -254,6 +254,29 @@ static void test_namespaces(void **state)
 	}
 }
 
+// The task's own cgroup always wins; without one the payload's word counts.
+static void test_cgroup_parent(void **state)
+{
+	(void)state;
+	struct task task = {.arn = "a", .family = "f", .version = "1"};
+	struct container plain = {.name = "c", .image = "i"}, other = plain;
+	struct create_context with = context, without = context;
+	other.docker_host_config = (char *)"{\"CgroupParent\":\"/elsewhere\"}";
+	with.cgroup_parent = "/ecs/0123";
+	const struct {
+		struct container *container;
+		struct create_context *context;
+		const char *parent;
+	} cases[] = {{&plain, &with, "\"/ecs/0123\""},
+		     {&other, &with, "\"/ecs/0123\""},
+		     {&plain, &without, NULL},
+		     {&other, &without, "\"/elsewhere\""}};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_json_ json_object *body = build(&task, cases[i].container, cases[i].context);
+		assert_member(json_object_object_get(body, "HostConfig"), "CgroupParent", cases[i].parent);
+	}
+}
+
 static void test_port_range(void **state)
 {
 	(void)state;
@@ -359,15 +382,11 @@ static void test_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_recorded_web),
-		cmocka_unit_test(test_recorded_side),
-		cmocka_unit_test(test_rebuild_label),
-		cmocka_unit_test(test_name),
-		cmocka_unit_test(test_resources),
-		cmocka_unit_test(test_environment),
-		cmocka_unit_test(test_namespaces),
-		cmocka_unit_test(test_port_range),
-		cmocka_unit_test(test_overlay_and_entry_point),
+		cmocka_unit_test(test_recorded_web),  cmocka_unit_test(test_recorded_side),
+		cmocka_unit_test(test_rebuild_label), cmocka_unit_test(test_name),
+		cmocka_unit_test(test_resources),     cmocka_unit_test(test_environment),
+		cmocka_unit_test(test_cgroup_parent), cmocka_unit_test(test_namespaces),
+		cmocka_unit_test(test_port_range),    cmocka_unit_test(test_overlay_and_entry_point),
 		cmocka_unit_test(test_errors),
 	};
 	return cmocka_run_group_tests_name("docker create request", tests, NULL, NULL);

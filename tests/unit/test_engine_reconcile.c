@@ -75,6 +75,9 @@ static char *actions_text(const struct task *task, const struct reconcile_env *e
 		case ACTION_WAKE:
 			buf_printf(&out, "wake@%llu", (unsigned long long)a->at);
 			break;
+		case ACTION_REMOVE_CGROUP:
+			buf_printf(&out, "remove-cgroup");
+			break;
 		case ACTION_FORGET:
 			buf_printf(&out, "forget");
 			break;
@@ -245,6 +248,38 @@ static void test_cleanup_waits_for_time_and_report(void **state)
 	task_free(task);
 }
 
+// The cgroup goes after the containers and before the task; while it is busy the task stays.
+static void test_cleanup_removes_the_cgroup_last(void **state)
+{
+	(void)state;
+	struct reconcile_env with = env;
+	struct task *task = make_task(1, "a");
+	struct container *a = &task->containers[0];
+	with.cgroups = true;
+	task->known = task->desired = TASK_STOPPED;
+	a->known = a->desired = CONTAINER_STOPPED;
+	a->docker_id = xstrdup("d");
+	task->known_ms = env.wall_ms - 5000;
+	task->in_cgroup = true;
+	expect_actions(task, &with, "a:remove");
+	a->removed = true;
+	expect_actions(task, &env, "forget"); // this host has no driver any more
+	expect_actions(task, &with, "remove-cgroup");
+	task->cgroup_call = task;
+	expect_actions(task, &with, "");
+	task->cgroup_call = NULL;
+	task->cgroup_not_before = 1700;
+	expect_actions(task, &with, "wake@1700");
+	task->cgroup_not_before = 1000;
+	expect_actions(task, &with, "remove-cgroup");
+	task->cgroup_removed = true;
+	expect_actions(task, &with, "forget");
+	task->cgroup_removed = false;
+	task->in_cgroup = false;
+	expect_actions(task, &with, "forget");
+	task_free(task);
+}
+
 struct dependency_case {
 	enum depends_condition condition;
 	enum container_status known, desired;
@@ -402,6 +437,7 @@ int main(void)
 		cmocka_unit_test(test_reverse_stop_order),
 		cmocka_unit_test(test_pull_is_given_up_when_the_task_stops),
 		cmocka_unit_test(test_cleanup_waits_for_time_and_report),
+		cmocka_unit_test(test_cleanup_removes_the_cgroup_last),
 		cmocka_unit_test(test_dependency_conditions),
 		cmocka_unit_test(test_start_timeout),
 		cmocka_unit_test(test_cycles),

@@ -37,7 +37,7 @@ static struct task *sample(void)
 	json_object *object = json_parse(text, strlen(text), NULL);
 	struct task *task;
 	char *reason;
-	assert_int_equal(task_decode(object, &task, &reason), TASK_ACCEPTED);
+	assert_int_equal(task_decode(object, false, &task, &reason), TASK_ACCEPTED);
 	json_object_put(object);
 	task->sequence = 3;
 	task->known = TASK_CREATED;

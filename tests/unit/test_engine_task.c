@@ -1,5 +1,5 @@
 // task_decode(): what a payload's task becomes, and the exact reasons of refusals.
-#include "engine/task.h"
+#include "engine/task_cgroup.h"
 
 #include "common/util.h"
 #include <setjmp.h>
@@ -9,13 +9,15 @@
 
 #define ARN "arn:aws:ecs:us-west-2:123456789012:task/lab/0123"
 
+static bool limits = true;
+
 static enum task_refusal decode(const char *text, struct task **task, char **reason)
 {
 	struct error err = {0};
 	json_object *object = json_parse(text, strlen(text), &err);
 	if (!object)
 		fail_msg("%s: %s", text, err.message);
-	enum task_refusal refusal = task_decode(object, task, reason);
+	enum task_refusal refusal = task_decode(object, limits, task, reason);
 	json_object_put(object);
 	return refusal;
 }
@@ -127,6 +129,58 @@ static void test_refusals(void **state)
 	}
 }
 
+static void test_memory_of_task_and_container(void **state)
+{
+	static const struct {
+		bool limits;
+		const char *memory;
+		const char *reason; // NULL: accepted
+	} cases[] = {
+		{true, "\"memory\":64",
+		 PREPARE "cgroup resource: unable to build resource spec for task: task memory "
+			 "spec builder: container memory limit(65) greater than task memory limit(64)"},
+		{true, "\"memory\":65", NULL},
+		{true, "\"memory\":0", NULL},
+		{true, "\"cpu\":1", NULL},
+		{false, "\"memory\":64", NULL},
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct task *task;
+		char *reason;
+		_cleanup_free_ char *text =
+			xasprintf("{\"arn\":\"" ARN "\",%s,\"containers\":[{\"name\":\"s\",\"memory\":0},"
+				  "{\"name\":\"m\",\"memory\":65}]}",
+				  cases[i].memory);
+		limits = cases[i].limits;
+		enum task_refusal refusal = decode(text, &task, &reason);
+		limits = true;
+		assert_int_equal(refusal, cases[i].reason ? TASK_UNPREPARED : TASK_ACCEPTED);
+		if (cases[i].reason)
+			assert_string_equal(reason, cases[i].reason);
+		free(reason);
+		task_free(task);
+	}
+}
+
+static void test_limits_of_a_task(void **state)
+{
+	struct container containers[] = {{.cpu = 0}, {.cpu = 512}};
+	struct task task = {.containers = containers, .container_count = 2};
+	(void)state;
+	struct cgroup_limits found = task_limits(&task, 100000, 0);
+	assert_int_equal(found.cpu_shares, 514);
+	assert_true(found.cpu_quota_us == 0 && found.cpu_period_us == 0 && found.memory_bytes == 0 && found.pids == 0);
+	task.cpu = 0.25;
+	task.memory = 64;
+	found = task_limits(&task, 50000, 20);
+	assert_int_equal(found.cpu_shares, 0);
+	assert_int_equal(found.cpu_quota_us, 12500);
+	assert_int_equal(found.cpu_period_us, 50000);
+	assert_int_equal(found.memory_bytes, 67108864);
+	assert_int_equal(found.pids, 20);
+}
+
 static void test_unknown_and_null_members(void **state)
 {
 	(void)state;
@@ -146,6 +200,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole_task),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_memory_of_task_and_container),
+		cmocka_unit_test(test_limits_of_a_task),
 		cmocka_unit_test(test_unknown_and_null_members),
 	};
 	return cmocka_run_group_tests_name("engine: task", tests, NULL, NULL);
