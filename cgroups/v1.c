@@ -7,14 +7,18 @@
 
 #include "common/util.h"
 #include <inttypes.h>
-#include <unistd.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 #define MOUNTINFO_MAX ((size_t)16 << 20) // hosts with many containers have many mounts
 #define HIERARCHIES_MAX 64               // the kernel has 13 controllers, and named ones are few
 #define ROOT "ecs"                       // cgroups-and-resources.md §1
 
-static const char *const needed[] = {"cpu", "memory", "pids"};
+// pids may be missing (kernels before 4.3) as long as it is not limited.
+static const struct {
+	const char *controller;
+	bool optional;
+} needed[] = {{"cpu", false}, {"memory", false}, {"pids", true}};
 
 // --- mounts ---
 
@@ -91,7 +95,7 @@ static int v1_open(struct cgroups *cgroups, const struct cgroups_options *option
 {
 	const char *file = options->mountinfo ? options->mountinfo : "/proc/self/mountinfo";
 	const char *top = options->path ? options->path : CGROUPS_PATH;
-	char *seen[HIERARCHIES_MAX], *save;
+	char *seen[HIERARCHIES_MAX] = {NULL}, *save;
 	_cleanup_free_ char *text = read_file(file, MOUNTINFO_MAX, NULL);
 	if (!text)
 		return error_set_errno(err, errno, "read %s", file);
@@ -110,9 +114,9 @@ static int v1_open(struct cgroups *cgroups, const struct cgroups_options *option
 			return r;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
-		if (!hierarchy_of(cgroups, needed[i]))
+		if (!needed[i].optional && !hierarchy_of(cgroups, needed[i].controller))
 			return error_set(err, ENOENT, "no cgroup hierarchy with the controller %s is mounted below %s",
-					 needed[i], top);
+					 needed[i].controller, top);
 	}
 	return 0;
 }
@@ -127,10 +131,12 @@ static char *v1_parent(const char *id)
 static int v1_make_root(struct cgroups *cgroups, struct error *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
-		const struct cgroup_dir *dir = hierarchy_of(cgroups, needed[i]);
-		int r = cgroup_mkdir(dir, ROOT, err);
+		const struct cgroup_dir *dir = hierarchy_of(cgroups, needed[i].controller);
+		int r = dir ? cgroup_mkdir(dir, ROOT, err) : 0;
 		if (r < 0)
 			return r;
+		if (!dir)
+			continue;
 		// It may exist on a read-only mount.
 		if (faccessat(dir->fd, ROOT, W_OK, AT_EACCESS) < 0)
 			return error_set_errno(err, errno, "%s/" ROOT " is not writable", dir->path);
@@ -138,30 +144,44 @@ static int v1_make_root(struct cgroups *cgroups, struct error *err)
 	return 0;
 }
 
-// In the order in which they are written (cgroups-and-resources.md §5.3).
-struct setting {
-	const char *controller, *file;
-	uint64_t value; // 0: not set
-};
-#define SETTINGS 5
-static void settings_of(const struct cgroup_limits *limits, struct setting out[SETTINGS])
+// Calls act for each value of the limits, in the order in which they are to be written (cgroups-and-resources.md §5.3).
+static int each_setting(const struct cgroups *cgroups, const char *path, const struct cgroup_limits *limits,
+			int (*act)(const struct cgroup_dir *dir, const char *path, const char *file, const char *value,
+				   struct error *err),
+			struct error *err)
 {
-	const struct setting settings[SETTINGS] = {
+	const struct {
+		const char *controller, *file;
+		uint64_t value; // 0: not set
+	} settings[] = {
 		{"cpu", "cpu.shares", limits->cpu_shares},
 		{"cpu", "cpu.cfs_period_us", limits->cpu_period_us},
 		{"cpu", "cpu.cfs_quota_us", limits->cpu_period_us ? limits->cpu_quota_us : 0},
 		{"memory", "memory.limit_in_bytes", limits->memory_bytes},
 		{"pids", "pids.max", limits->pids},
 	};
-	memcpy(out, settings, sizeof(settings));
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+		const struct cgroup_dir *dir = hierarchy_of(cgroups, settings[i].controller);
+		char value[32];
+		if (settings[i].value == 0)
+			continue;
+		if (!dir)
+			return error_set(err, ENOTSUP, "this host cannot limit %s", settings[i].controller);
+		snprintf(value, sizeof(value), "%" PRIu64, settings[i].value);
+		int r = act(dir, path, settings[i].file, value, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 static int v1_apply(struct cgroups *cgroups, const char *id, const struct cgroup_limits *limits, struct error *err)
 {
 	_cleanup_free_ char *path = xasprintf(ROOT "/%s", id);
-	struct setting settings[SETTINGS];
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
-		const struct cgroup_dir *dir = hierarchy_of(cgroups, needed[i]);
+		const struct cgroup_dir *dir = hierarchy_of(cgroups, needed[i].controller);
+		if (!dir)
+			continue;
 		int r = cgroup_mkdir(dir, ROOT, err);
 		if (r == 0)
 			r = cgroup_mkdir(dir, path, err);
@@ -172,17 +192,7 @@ static int v1_apply(struct cgroups *cgroups, const char *id, const struct cgroup
 	int r = cgroup_set(hierarchy_of(cgroups, "memory"), path, "memory.use_hierarchy", "1", err);
 	if (r < 0)
 		return r;
-	settings_of(limits, settings);
-	for (size_t i = 0; i < SETTINGS; i++) {
-		char value[32];
-		if (settings[i].value == 0)
-			continue;
-		snprintf(value, sizeof(value), "%" PRIu64, settings[i].value);
-		r = cgroup_set(hierarchy_of(cgroups, settings[i].controller), path, settings[i].file, value, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return each_setting(cgroups, path, limits, cgroup_set, err);
 }
 
 static void v1_create(struct cgroups_call *call)
@@ -206,19 +216,7 @@ static void v1_remove(struct cgroups_call *call)
 static int v1_check(struct cgroups *cgroups, const char *id, const struct cgroup_limits *limits, struct error *err)
 {
 	_cleanup_free_ char *path = xasprintf(ROOT "/%s", id);
-	struct setting settings[SETTINGS];
-	settings_of(limits, settings);
-	for (size_t i = 0; i < SETTINGS; i++) {
-		char value[32];
-		if (settings[i].value == 0)
-			continue;
-		snprintf(value, sizeof(value), "%" PRIu64, settings[i].value);
-		int r = cgroup_expect(hierarchy_of(cgroups, settings[i].controller), path, settings[i].file, value,
-				      err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return each_setting(cgroups, path, limits, cgroup_expect, err);
 }
 
 const struct cgroup_driver cgroup_driver_v1 = {

@@ -315,6 +315,23 @@ static void test_what_cannot_be_opened(void **state)
 	assert_int_equal(err.code, ENOENT);
 }
 
+// An old kernel: no such controller.
+static void test_v1_without_pids(void **state)
+{
+	(void)state;
+	make_v1_mounts();
+	_cleanup_free_ char *command = xasprintf("sed -i /pids/d %s/mountinfo", top);
+	assert_int_equal(system(command), 0);
+	struct cgroups *cgroups = open_v1(NULL);
+	assert_int_equal(cgroups_make_root(cgroups, NULL), 0);
+	make_v1_task(ID);
+	assert_int_equal(create(cgroups, ID, &share_limits), 0);
+	assert_int_equal(cgroups_check(cgroups, ID, &share_limits, NULL), 0);
+	assert_int_equal(create(cgroups, ID, &quota_limits), ENOTSUP);
+	assert_string_equal(result.message, "this host cannot limit pids");
+	cgroups_close(cgroups);
+}
+
 // --- v2 ---
 
 static void make_v2_level(const char *path)
@@ -702,6 +719,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ids, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_cannot_be_opened, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_v1_without_pids, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_v2, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_systemd, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_systemd_trouble, setup, teardown),
