@@ -31,6 +31,7 @@ enum docker_failure {
 struct docker_error {
 	enum docker_failure failure;
 	bool timeout;       // DOCKER_UNKNOWN because the deadline passed
+	long status;        // of the daemon's answer, 0: none, or an error inside a stream
 	const char *name;   // ECS error name, static storage
 	char message[1024]; // without the name
 };
@@ -41,6 +42,7 @@ struct docker_options {
 	const char *endpoint;                         // unix:///path
 	uint64_t create_timeout_ms, start_timeout_ms; // configured; the others are the page's (docker-mapping.md §2)
 	uint64_t pull_timeout_ms, pull_inactivity_ms;
+	uint64_t manifest_timeout_ms;
 };
 struct docker *docker_new(const struct docker_options *options);
 struct docker *docker_free(struct docker *docker); // cancels everything; returns NULL
@@ -50,10 +52,11 @@ struct docker *docker_free(struct docker *docker); // cancels everything; return
 // (a daemon whose versions do not overlap: DOCKER_REFUSED).
 struct docker_call *docker_connect(struct docker *docker, void (*done)(const struct docker_error *err, void *arg),
 				   void *arg);
-const char *docker_server_version(const struct docker *docker);  // "20.10.24+dfsg1"; "" before docker_connect
-const char *docker_api_version(const struct docker *docker);     // spoken, "1.41"
-const char *docker_api_version_max(const struct docker *docker); // the daemon's newest
-const char *docker_api_version_min(const struct docker *docker); // the daemon's oldest
+const char *docker_server_version(const struct docker *docker);       // "20.10.24+dfsg1"; "" before docker_connect
+const char *docker_api_version(const struct docker *docker);          // spoken, "1.41"
+bool docker_speaks(const struct docker *docker, const char *version); // at least this version is spoken
+const char *docker_api_version_max(const struct docker *docker);      // the daemon's newest
+const char *docker_api_version_min(const struct docker *docker);      // the daemon's oldest
 struct docker_call *docker_ping(struct docker *docker, uint64_t timeout_ms,
 				void (*done)(const struct docker_error *err, void *arg), void *arg);
 
@@ -141,6 +144,20 @@ struct docker_call *docker_image_remove(struct docker *docker, const char *refer
 struct docker_call *docker_pull(struct docker *docker, const char *reference, json_object *auth,
 				void (*progress)(const char *status, void *arg),
 				void (*done)(const struct docker_error *err, void *arg), void *arg);
+// What the registry says about a reference, without a pull (needs API 1.35). auth as for docker_pull.
+struct docker_manifest {
+	const char *digest;     // "sha256:..."
+	const char *media_type; // "" if not told
+};
+struct docker_call *docker_manifest(struct docker *docker, const char *reference, json_object *auth,
+				    void (*done)(const struct docker_error *err, const struct docker_manifest *manifest,
+						 void *arg),
+				    void *arg);
+// Gives the local image `source` the name `target` (repository[:tag]) as well.
+struct docker_call *docker_image_tag(struct docker *docker, const char *source, const char *target,
+				     void (*done)(const struct docker_error *err, void *arg), void *arg);
+// "repository@digest" of a reference, its tag taken off; NULL and err for a reference that cannot be parsed. Caller frees.
+char *docker_canonical(const char *reference, const char *digest, struct error *err);
 struct docker_call *docker_volume_remove(struct docker *docker, const char *name,
 					 void (*done)(const struct docker_error *err, void *arg), void *arg);
 

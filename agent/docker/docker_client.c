@@ -363,6 +363,7 @@ void docker_error_from(struct docker_error *err, const struct docker *docker, co
 		error_from_status(err, response);
 	else
 		err->failure = failure_of_status(response->status, "");
+	err->status = response->result < 0 ? 0 : response->status;
 	if (err->failure == DOCKER_OK)
 		err->name = "";
 }
@@ -407,6 +408,11 @@ static int version_compare(const char *a, const char *b)
 	if (major_a != major_b)
 		return major_a < major_b ? -1 : 1;
 	return (minor_a > minor_b) - (minor_a < minor_b);
+}
+
+bool docker_speaks(const struct docker *docker, const char *version)
+{
+	return version_compare(docker->version, version) >= 0;
 }
 
 static void finish_connect(struct docker_call *call, const struct docker_error *err, json_object *body)

@@ -27,6 +27,7 @@ union docker_done {
 	void (*list)(const struct docker_error *err, const struct docker_summary *list, size_t count, void *arg);
 	void (*image)(const struct docker_error *err, const struct docker_image *image, void *arg);
 	void (*json)(const struct docker_error *err, json_object *list, void *arg);
+	void (*manifest)(const struct docker_error *err, const struct docker_manifest *manifest, void *arg);
 };
 
 // A JSON object at a time out of a stream cut anywhere.
@@ -102,6 +103,10 @@ struct docker_reference {
 };
 int docker_reference_parse(const char *text, struct docker_reference *reference, struct error *err);
 void docker_reference_done(struct docker_reference *reference);
+// Value of X-Registry-Auth: URL-safe base64 with padding, as Go's client writes it. A secret: release with secret_free.
+char *docker_registry_auth(json_object *auth);
+// A registry that is out of order makes the daemon answer 503; that is not the daemon's own trouble.
+void docker_registry_answer(struct docker_error *err);
 // Text of a failed pull as users see it: ECR layer URLs taken out, then a hint in front (user-visible-reasons.md §4).
 char *docker_pull_text(const char *image, const char *raw);
 

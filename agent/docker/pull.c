@@ -1,7 +1,6 @@
 // Image pull: progress stream, time limits and the texts of failures.
 #include "docker/docker_internal.h"
 #include <errno.h>
-#include <openssl/evp.h>
 #include <regex.h>
 
 #define PULL_BEGIN_TIMEOUT_MS (5 * 60 * 1000) // until the first progress line (docker-mapping.md §2)
@@ -25,18 +24,6 @@ static void finish_pull(struct docker_call *call, const struct docker_error *err
 static int on_pull_data(const char *data, size_t len, void *arg);
 static void on_silence(void *arg);
 
-// Value of X-Registry-Auth: URL-safe base64 with padding, as Go's client writes it. It is a secret.
-static char *registry_auth(json_object *auth)
-{
-	const char *text = auth ? json_text(auth) : "{}";
-	size_t len = strlen(text);
-	char *out = xmalloc(len / 3 * 4 + 5);
-	EVP_EncodeBlock((unsigned char *)out, (const unsigned char *)text, (int)len);
-	for (char *c = out; *c; c++)
-		*c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
-	return out;
-}
-
 struct docker_call *docker_pull(struct docker *docker, const char *reference, json_object *auth,
 				void (*progress)(const char *status, void *arg),
 				void (*done)(const struct docker_error *err, void *arg), void *arg)
@@ -59,7 +46,7 @@ struct docker_call *docker_pull(struct docker *docker, const char *reference, js
 	_cleanup_free_ char *tag = url_encode(parsed.tag, false);
 	_cleanup_free_ char *path = xasprintf("/images/create?fromImage=%s&tag=%s", repository, tag);
 	docker_reference_done(&parsed);
-	char *secret = registry_auth(auth);
+	char *secret = docker_registry_auth(auth);
 	request.path = path;
 	request.header = (struct http_header){"X-Registry-Auth", secret};
 	request.finish = finish_pull;
@@ -142,6 +129,7 @@ static void finish_pull(struct docker_call *call, const struct docker_error *err
 	(void)body;
 	switch (pull->state) {
 	case PULL_GOING:
+		docker_registry_answer(&out);
 		break;
 	case PULL_FAILED:
 		out = pull->failure;
