@@ -24,6 +24,7 @@ struct aws_client {
 	struct credentials_chain *credentials;
 	char *region, *url, *host, *path, *service, *target_prefix, *user_agent;
 	bool insecure;
+	uint64_t timeout_ms;
 	int tokens[AWS_RETRY_SUBMIT + 1]; // the reference has a client, and so a bucket, for each policy
 	struct aws_call *calls;
 };
@@ -70,6 +71,7 @@ struct aws_client *aws_client_new(const struct aws_client_options *options)
 	client->target_prefix = xstrdup(options->target_prefix);
 	client->user_agent = xstrdup(options->user_agent);
 	client->insecure = options->insecure;
+	client->timeout_ms = options->timeout_ms ? options->timeout_ms : CALL_TIMEOUT_MS;
 	for (size_t i = 0; i < ARRAY_SIZE(client->tokens); i++)
 		client->tokens[i] = TOKENS_MAX;
 	split_endpoint(client, options->endpoint);
@@ -187,7 +189,7 @@ static void send_signed(struct aws_call *call, const struct aws_credentials *cre
 				       .body = call->body,
 				       .body_len = strlen(call->body),
 				       .connect_timeout_ms = CONNECT_TIMEOUT_MS,
-				       .timeout_ms = CALL_TIMEOUT_MS,
+				       .timeout_ms = client->timeout_ms,
 				       .insecure = client->insecure};
 	call->http = http_send(client->http, &request, on_response, call);
 	sigv4_result_free(&signature);
@@ -347,6 +349,8 @@ static void on_response(const struct http_response *http, void *arg)
 	bool timeout = false;
 
 	call->http = NULL;
+	const char *request_id = http->result < 0 ? NULL : http->header(http, "X-Amzn-RequestId");
+	snprintf(response.request_id, sizeof(response.request_id), "%s", request_id ? request_id : "");
 	if (http->result < 0) {
 		response.error = http->error;
 		response.transient = http->result != -EMSGSIZE; // the same answer would come again
@@ -376,11 +380,36 @@ static void finish(struct aws_call *call, struct aws_response *response)
 	void (*done)(const struct aws_response *, void *) = call->done;
 	void *arg = call->arg;
 
+	response->attempts = call->attempt;
 	if (!response->body)
 		error_wrap(&response->error, "%s", call->operation);
 	call_free(call);
 	done(response, arg);
 	json_object_put(response->body);
+}
+
+char *aws_sdk_error(const char *service_id, const char *operation, const struct aws_response *response,
+		    const char *const *modelled)
+{
+	_cleanup_free_ char *attempts =
+		response->transient && response->attempts > 1
+			? xasprintf("exceeded maximum number of attempts, %d, ", response->attempts)
+			: xstrdup("");
+	const char *why = response->error.message; // without the operation, which finish() put in front
+	if (str_starts(why, operation) && str_starts(why + strlen(operation), ": "))
+		why += strlen(operation) + 2;
+	if (!response->status)
+		return xasprintf("operation error %s: %s, %shttps response error StatusCode: 0, RequestID: , request "
+				 "send failed, %s",
+				 service_id, operation, attempts, why);
+	bool known = false;
+	for (; *modelled; modelled++)
+		known |= str_equal(*modelled, response->error_code);
+	if (str_empty(response->error_code))
+		return xasprintf("operation error %s: %s, %s", service_id, operation, why);
+	return xasprintf("operation error %s: %s, %shttps response error StatusCode: %ld, RequestID: %s, %s%s: %s",
+			 service_id, operation, attempts, response->status, response->request_id,
+			 known ? "" : "api error ", response->error_code, response->message);
 }
 
 static void call_free(struct aws_call *call)

@@ -1,4 +1,4 @@
-// Calls of AWS JSON 1.1 services (ECS), signed, with the retry rules and headers of ECS clients
+// Calls of AWS JSON 1.1 services (ECS, ECR, Secrets Manager), signed, with the retry rules and headers of ECS clients
 // (control-plane.md §1.3-1.4, state-changes.md §6.1).
 #pragma once
 
@@ -21,6 +21,7 @@ struct aws_client_options {
 	const char *target_prefix; // "AmazonEC2ContainerServiceV20141113"
 	const char *user_agent;    // copied
 	bool insecure;             // -k
+	uint64_t timeout_ms;       // of an attempt; 0: the ECS client's
 };
 struct aws_client *aws_client_new(const struct aws_client_options *options);
 struct aws_client *aws_client_free(struct aws_client *client); // cancels calls; returns NULL
@@ -37,6 +38,8 @@ struct aws_response {
 	struct error error;   // text for an operator: "<Operation>: <Code>: <message>"
 	char message[512];    // the service's own message
 	long status;          // HTTP status, 0 if none
+	char request_id[64];  // the service's, "" if it gave none
+	int attempts;         // made
 	bool transient;       // the retry rules count it as retryable (attempts were used up)
 };
 
@@ -56,5 +59,15 @@ void aws_call_cancel(struct aws_call *call); // NULL is fine
 // FIPS, dual stack, partitions). Caller frees; NULL and err for contradictory settings.
 char *aws_ecs_endpoint(const char *region, const char *backend_host, const char *(*get)(const char *name),
 		       struct error *err);
+// The endpoint of another service for the agent's calls on behalf of tasks. override: of the payload, scheme optional,
+// NULL or "": AWS_ENDPOINT_URL_<service>, AWS_ENDPOINT_URL, else the region's. As above.
+enum aws_service { AWS_ECR, AWS_SECRETS_MANAGER };
+char *aws_service_endpoint(enum aws_service service, const char *region, const char *override,
+			   const char *(*get)(const char *name), struct error *err);
+// What the SDK of the official agent says of a failed call, which is what users see in reasons:
+// "operation error ECR: GetAuthorizationToken, https response error StatusCode: 400, RequestID: ..., api error ...".
+// modelled: codes of errors that the service's model has (they stand without "api error"), NULL-terminated. Caller frees.
+char *aws_sdk_error(const char *service_id, const char *operation, const struct aws_response *response,
+		    const char *const *modelled);
 // "Amazon ECS Agent - v1.105.1 (<commit>) (linux; LINUX) (+http://aws.amazon.com/ecs/)". Caller frees.
 char *aws_user_agent(const char *os_family);

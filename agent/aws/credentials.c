@@ -25,6 +25,7 @@ struct credentials_chain {
 	struct aws_credentials current; // access_key_id NULL: none
 	int64_t ask_after_ms;           // wall time from which the providers are asked again; INT64_MAX: never
 	bool invalid;                   // current was refused by the service
+	bool fixed;                     // nobody else is ever asked
 	bool asking;
 	size_t provider; // being asked
 	struct credentials_fetch fetch;
@@ -46,6 +47,18 @@ struct credentials_chain *credentials_chain_new(struct loop *loop, struct imds *
 	(void)loop; // expiry is wall-clock time, looked at when credentials are wanted: no timer is needed
 	chain->fetch = (struct credentials_fetch){.imds = imds, .done = on_fetched};
 	chain->reasons.max = ERROR_MESSAGE_MAX;
+	return chain;
+}
+
+struct credentials_chain *credentials_chain_fixed(const struct aws_credentials *credentials)
+{
+	struct credentials_chain *chain = credentials_chain_new(NULL, NULL);
+
+	chain->fixed = true;
+	chain->ask_after_ms = INT64_MAX;
+	chain->current = (struct aws_credentials){.access_key_id = xstrdup(credentials->access_key_id),
+						  .secret_access_key = xstrdup(credentials->secret_access_key),
+						  .session_token = xstrdup(credentials->session_token)};
 	return chain;
 }
 
@@ -90,7 +103,7 @@ void credentials_chain_cancel(struct credentials_chain *chain, void *arg)
 
 void credentials_chain_invalidate(struct credentials_chain *chain)
 {
-	chain->invalid = true;
+	chain->invalid = !chain->fixed;
 }
 
 void aws_credentials_free(struct aws_credentials *credentials)

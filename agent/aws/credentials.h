@@ -19,6 +19,8 @@ struct credentials_chain;
 
 // imds may be NULL (never asked). Borrows loop and imds.
 struct credentials_chain *credentials_chain_new(struct loop *loop, struct imds *imds);
+// Gives these credentials (copied) and never asks anybody: those of a task's execution role.
+struct credentials_chain *credentials_chain_fixed(const struct aws_credentials *credentials);
 struct credentials_chain *credentials_chain_free(struct credentials_chain *chain);
 // Gives credentials that are fresh now: from the cache at once (the callback runs inside the call), or after
 // asking the providers. On failure credentials is NULL and err says what each provider answered. Borrowed during

@@ -27,6 +27,7 @@ static const struct partition partitions[] = {
 };
 
 static const struct partition *find_partition(const char *region);
+static bool check_region(const char *region, struct error *err);
 static bool is_true(const char *text);
 static char *check_custom(const char *url, const char *origin, struct error *err);
 
@@ -59,17 +60,42 @@ char *aws_ecs_endpoint(const char *region, const char *backend_host, const char 
 		return check_custom(custom, origin, err);
 	}
 
-	size_t len = strlen(region);
-	bool good = len > 0 && len <= REGION_MAX;
-	for (size_t i = 0; i < len && good; i++)
-		good = isalnum((unsigned char)region[i]) || region[i] == '-';
-	if (!good) {
-		error_set(err, EINVAL, "\"%.80s\" is not a name of a region", region);
+	if (!check_region(region, err))
 		return NULL;
-	}
 	const struct partition *partition = find_partition(region);
 	return xasprintf("https://ecs%s.%s.%s", fips ? "-fips" : "", region,
 			 dual_stack ? partition->dual_stack_suffix : partition->suffix);
+}
+
+char *aws_service_endpoint(enum aws_service service, const char *region, const char *override,
+			   const char *(*get)(const char *name), struct error *err)
+{
+	static const struct {
+		const char *variable, *plain, *fips, *dual_stack;
+	} names[] = {
+		[AWS_ECR] = {"AWS_ENDPOINT_URL_ECR", "api.ecr", "ecr-fips", "ecr"},
+		[AWS_SECRETS_MANAGER] = {"AWS_ENDPOINT_URL_SECRETS_MANAGER", "secretsmanager", "secretsmanager-fips",
+					 "secretsmanager"},
+	};
+	bool fips = is_true(get("AWS_USE_FIPS_ENDPOINT")), dual_stack = is_true(get("AWS_USE_DUALSTACK_ENDPOINT"));
+	bool ignore = is_true(get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"));
+	const char *custom = ignore ? NULL : get(names[service].variable);
+
+	if (!str_empty(override))
+		return check_custom(override, "endpointOverride", err);
+	if (!str_empty(custom))
+		return check_custom(custom, names[service].variable, err);
+	custom = ignore ? NULL : get("AWS_ENDPOINT_URL");
+	if (!str_empty(custom))
+		return check_custom(custom, "AWS_ENDPOINT_URL", err);
+	if (!check_region(region, err))
+		return NULL;
+	const struct partition *partition = find_partition(region);
+	return xasprintf("https://%s.%s.%s",
+			 fips         ? names[service].fips
+			 : dual_stack ? names[service].dual_stack
+				      : names[service].plain,
+			 region, dual_stack ? partition->dual_stack_suffix : partition->suffix);
 }
 
 char *aws_user_agent(const char *os_family)
@@ -101,6 +127,18 @@ static const struct partition *find_partition(const char *region)
 	return &partitions[0];
 }
 
+static bool check_region(const char *region, struct error *err)
+{
+	size_t len = strlen(region);
+	bool good = len > 0 && len <= REGION_MAX;
+
+	for (size_t i = 0; i < len && good; i++)
+		good = isalnum((unsigned char)region[i]) || region[i] == '-';
+	if (!good)
+		error_set(err, EINVAL, "\"%.80s\" is not a name of a region", region);
+	return good;
+}
+
 static bool is_true(const char *text)
 {
 	return text && strcasecmp(text, "true") == 0;
@@ -110,7 +148,7 @@ static bool is_true(const char *text)
 static char *check_custom(const char *url, const char *origin, struct error *err)
 {
 	bool has_scheme = str_starts(url, "http://") || str_starts(url, "https://");
-	bool needs_scheme = strcmp(origin, "ECS_BACKEND_HOST") != 0; // only there may it be left out
+	bool needs_scheme = !str_equal(origin, "ECS_BACKEND_HOST") && !str_equal(origin, "endpointOverride");
 	_cleanup_free_ char *full = xasprintf("%s%s", has_scheme ? "" : "https://", url);
 	const char *host = strstr(full, "://") + 3;
 	bool good = (has_scheme || !needs_scheme) && strcspn(host, "/") > 0 && !strpbrk(host, "?#@");
