@@ -3,6 +3,7 @@
 // agent/control nothing of Docker.
 
 #include "arguments.h"
+#include "aws/aws_json.h"
 #include "aws/credentials.h"
 #include "aws/imds.h"
 #include "commands.h"
@@ -39,6 +40,7 @@ struct app {
 	struct docker *docker;
 	struct cgroups *cgroups;
 	struct store *store;
+	struct registry *registry;
 	struct engine *engine;
 	struct instance *instance;
 	struct endpoint *endpoint;
@@ -189,17 +191,42 @@ static void connect_docker(void *arg)
 	docker_connect(app->docker, on_docker, app);
 }
 
+static const struct task_credentials *execution_role(const char *id, void *arg)
+{
+	struct app *app = arg;
+	return endpoint_get(app->endpoint, id);
+}
+
+static void make_registry(struct app *app)
+{
+	_cleanup_free_ char *user_agent = aws_user_agent(app->config.os_family);
+	app->registry = registry_new(&(struct registry_options){.loop = app->loop,
+								.http = app->http,
+								.credentials = app->credentials,
+								.region = instance_region(app->instance),
+								.user_agent = user_agent,
+								.insecure = app->config.accept_insecure_cert,
+								.auth_type = app->config.engine_auth_type,
+								.auth_data = app->config.engine_auth_data,
+								.role = execution_role,
+								.arg = app});
+}
+
 static bool make_engine(struct app *app)
 {
 	struct error err = {0};
+	make_registry(app);
 	struct engine_options options = {
 		.loop = app->loop,
 		.docker = app->docker,
 		.store = app->store,
+		.registry = app->registry,
 		.cluster = instance_cluster(app->instance),
 		.region = instance_region(app->instance),
 		.task_iam_role = app->config.task_iam_role,
 		.pull_behavior = (int)app->config.pull_behavior,
+		.pull_timeout_ms = app->config.image_pull_timeout_ms,
+		.manifest_timeout_ms = app->config.manifest_pull_timeout_ms,
 		.stop_timeout_ms = app->config.container_stop_timeout_ms,
 		.cleanup_wait_ms = app->config.task_cleanup_wait_ms,
 		.cleanup_jitter_ms = app->config.task_cleanup_jitter_ms,
@@ -253,8 +280,9 @@ static void on_endpoint(bool connected, void *arg)
 
 static void on_returned(const struct task_credentials *credentials, void *arg)
 {
-	(void)arg;
+	struct app *app = arg;
 	log_info("execution role credentials came back from ecs-endpoint", "task=%s", credentials->task_arn);
+	engine_set_credentials_id(app->engine, credentials->task_arn, true, credentials->id);
 }
 
 static bool make_endpoint(struct app *app, struct error *err)
@@ -320,6 +348,7 @@ static bool make(struct app *app, struct error *err)
 		.start_timeout_ms = config->container_start_timeout_ms,
 		.pull_timeout_ms = config->image_pull_timeout_ms,
 		.pull_inactivity_ms = config->image_pull_inactivity_ms,
+		.manifest_timeout_ms = config->manifest_pull_timeout_ms,
 	};
 	app->docker = docker_new(&docker_options);
 	if (!(app->store = store_open(config->data_dir, err)) || !make_endpoint(app, err))
@@ -364,6 +393,7 @@ static void tear_down(struct app *app)
 	app->engine = engine_free(app->engine);
 	audit_log_stop(&app->audit_log);
 	app->cgroups = cgroups_close(app->cgroups);
+	app->registry = registry_free(app->registry);
 	app->endpoint = endpoint_free(app->endpoint);
 	app->docker = docker_free(app->docker);
 	app->credentials = credentials_chain_free(app->credentials);

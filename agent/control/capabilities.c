@@ -37,6 +37,10 @@ static bool task_role(const struct facts *f)
 {
 	return f->config->task_iam_role && api(f, 19);
 }
+static bool ecr(const struct facts *f)
+{
+	return api(f, 19);
+}
 static bool task_role_host(const struct facts *f)
 {
 	return f->config->task_iam_role_network_host && api(f, 19);
@@ -56,10 +60,10 @@ static const struct capability {
 	const char *condition;                                       // in words; NULL: always
 	const char *refusal; // later: what a task that needs it is refused for till then (task_decode.c); NULL: nothing
 } capabilities[] = {
-	{1, E "private-registry-authentication.secretsmanager", .later = true, .refusal = "registryAuthentication"},
+	{1, E "private-registry-authentication.secretsmanager", .later = false},
 	{2, E "secrets.ssm.environment-variables", .later = true, .refusal = "secrets"},
 	{3, E "secrets.ssm.bootstrap.log-driver", .later = true, .refusal = "secrets"},
-	{4, E "ecr-endpoint", .later = true, .refusal = "registryAuthentication"},
+	{4, E "ecr-endpoint", .later = false},
 	{5, E "secrets.asm.environment-variables", .later = true, .refusal = "secrets"},
 	{6, E "secrets.asm.bootstrap.log-driver", .later = true, .refusal = "secrets"},
 	{7, E "container-ordering", .later = false},
@@ -88,8 +92,8 @@ static const struct capability {
 	{25, E "task-eni-trunking", .later = true, .condition = "row 21 and `ECS_ENABLE_HIGH_DENSITY_ENI`",
 	 .refusal = "network mode awsvpc"},
 	{26, E "branch-cni-plugin-version", .later = true, .condition = "row 25, and CNI plugins answer"},
-	{27, C "ecr-auth", .later = true, .condition = "API 1.19", .refusal = "registryAuthentication"},
-	{28, E "execution-role-ecr-pull", .later = true, .condition = "API 1.19", .refusal = "registryAuthentication"},
+	{27, C "ecr-auth", .when = ecr, .condition = "API 1.19"},
+	{28, E "execution-role-ecr-pull", .when = ecr, .condition = "API 1.19"},
 	{29, E "container-health-check", .later = true,
 	 .condition =
 		 "API 1.24, unless `ECS_DISABLE_DOCKER_HEALTH_CHECK`"}, // health has to be reported through telemetry

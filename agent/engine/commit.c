@@ -74,6 +74,8 @@ static int write_all(struct engine *engine, struct error *err)
 			r = write_entry(engine, engine->entries[i], err);
 	}
 	if (r == 0)
+		r = pulled_write(engine, err);
+	if (r == 0)
 		r = store_commit(store, err);
 	if (r < 0) {
 		store_rollback(store);
@@ -84,7 +86,7 @@ static int write_all(struct engine *engine, struct error *err)
 
 bool turn_commit(struct engine *engine)
 {
-	bool dirty = engine->rebuilt;
+	bool dirty = engine->rebuilt || pulled_dirty(engine);
 	for (size_t i = 0; i < engine->count; i++)
 		dirty |= turn_entry_dirty(engine->entries[i]);
 	if (!dirty)
@@ -104,6 +106,7 @@ bool turn_commit(struct engine *engine)
 	engine->rebuilt = false;
 	for (size_t i = 0; i < engine->count; i++)
 		entry_written(engine->entries[i]);
+	pulled_written(engine);
 	return true;
 }
 

@@ -4,6 +4,7 @@
 #include "common/util.h"
 #include "cgroups/cgroups.h"
 #include "docker/create_request.h"
+#include "engine/pulls.h"
 
 // --- life ---
 
@@ -26,7 +27,7 @@ static void entry_free(struct entry *entry)
 {
 	for (size_t i = 0; entry->task && i < entry->task->container_count; i++) {
 		struct container *c = &entry->task->containers[i];
-		docker_call_cancel(c->call);
+		pulls_cancel_call(c);
 		cgroups_call_cancel(c->cgroup_call);
 		engine_release_process(c);
 	}
@@ -51,6 +52,7 @@ struct engine *engine_free(struct engine *engine)
 	for (size_t i = 0; i < engine->count; i++)
 		entry_free(engine->entries[i]);
 	free(engine->entries);
+	pulled_free(engine->pulled);
 	free(engine->after);
 	timer_done(&engine->wake);
 	timer_done(&engine->retry);
@@ -200,6 +202,8 @@ int engine_load(struct engine *engine, struct error *err)
 	struct store_visitor visitor = {.task = loaded_task, .transition = loaded_transition, .arg = engine};
 	int r = store_load(engine->o.store, &visitor, &engine->last_transition, &engine->last_sequence, err);
 	if (r == 0)
+		r = pulled_load(engine, err);
+	if (r == 0)
 		log_info("state loaded", "tasks=%zu", engine->count);
 	engine->rebuilt = !engine->o.rebuild && store_needs_rebuild(engine->o.store); // there is nothing to rebuild
 	if (store_disk_full(engine->o.store))
@@ -328,6 +332,10 @@ bool engine_set_credentials_id(struct engine *engine, const char *task_arn, bool
 	if (!str_equal(*member, id)) {
 		str_replace(member, id);
 		task->dirty = true;
+		loop_wake(engine->o.loop);
+	}
+	if (execution) { // what waits for the role's credentials looks again
+		engine_touch(engine_entry(engine, task_arn));
 		loop_wake(engine->o.loop);
 	}
 	return true;

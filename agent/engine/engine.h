@@ -7,6 +7,7 @@
 
 #include "common/loop.h"
 #include "docker/docker.h"
+#include "engine/registry.h"
 #include "engine/report.h"
 #include "engine/store.h"
 #include "engine/task.h"
@@ -18,9 +19,11 @@ struct engine_options {
 	struct loop *loop;
 	struct docker *docker;
 	struct store *store;
+	struct registry *registry;    // logins; NULL: none
 	const char *cluster, *region; // copied; cluster may change until engine_start
 	bool task_iam_role;
-	int pull_behavior; // enum pull_behavior of config.h
+	int pull_behavior;                             // enum pull_behavior of config.h
+	uint64_t pull_timeout_ms, manifest_timeout_ms; // of everything that belongs to one; 0: none
 	uint64_t stop_timeout_ms, cleanup_wait_ms, cleanup_jitter_ms;
 	uint16_t port_first, port_last; // dynamic host ports
 	bool exclude_ipv6_bindings;
@@ -63,6 +66,7 @@ void engine_report_refused(struct engine *engine, const char *task_arn, const ch
 // false: no such task.
 bool engine_stop_task(struct engine *engine, const char *task_arn);
 struct task *engine_task(const struct engine *engine, const char *task_arn);
+// The task's credentials have come (again): with those of the execution role what waits for them goes on.
 bool engine_set_credentials_id(struct engine *engine, const char *task_arn, bool execution, const char *id);
 void engine_each_task(const struct engine *engine, void (*visit)(const struct task *task, void *arg), void *arg);
 // New tasks are refused without acknowledgement while the disk is full.

@@ -3,6 +3,7 @@
 //   engine.c      tasks in memory, what the control plane asks
 //   turn.c        the turn's end: reconcile, grant (slots.c), commit (commit.c), effects
 //   operations.c  starts operations on Docker and takes their answers
+//   pulls.c       login, digest and pull of a container's image; fetch.c shares them, pulled.c remembers them
 //   observe.c     what Docker says about a container, from inspect, events, process exits and lists
 //   task_cgroup.c limits of a task as a whole
 //   reports.c     transitions and the reports made of them
@@ -10,6 +11,7 @@
 #pragma once
 
 #include "engine/engine.h"
+#include "engine/pulled.h"
 #include "engine/reconcile.h"
 
 struct entry;
@@ -77,6 +79,8 @@ struct engine {
 	void (*on_ready)(void *arg);
 	void *on_ready_arg;
 	struct docker_call *list_call;
+	struct fetch *fetches; // fetch.c
+	struct pulled *pulled; // pulled.c
 };
 
 enum {
@@ -86,7 +90,6 @@ enum {
 	RETRY_COMMIT_MS = 1000, // after a commit that failed
 	UNKNOWN_BACKOFF_MIN_MS = 200,
 	UNKNOWN_BACKOFF_MAX_MS = 10 * 1000,
-	PULL_ATTEMPTS = 5, // docker-mapping.md §3
 };
 
 // engine.c
@@ -116,6 +119,7 @@ void record_done(struct record *record);
 // operations.c
 void engine_operate(struct container_ref *ref, enum operation operation);
 void engine_fail_container(struct container_ref *ref, const char *name, const char *text); // error, desired STOPPED
+struct container *engine_finish(struct container_ref *ref);                                // its operation has ended
 void engine_back_off(struct container_ref *ref);   // nothing is known: ask again later
 void engine_stop_stray(struct container_ref *ref); // it runs although it is known STOPPED
 

@@ -4,6 +4,7 @@
 #include "common/util.h"
 #include "docker/create_request.h"
 #include "engine/task_cgroup.h"
+#include "engine/pulls.h"
 #include <inttypes.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -21,9 +22,9 @@ void engine_advance(struct container_ref *ref, enum container_status status)
 		 container_status_name(status), container_status_name(c->desired));
 	c->known = status;
 	c->dirty = true;
+	pulls_advanced(c, status);
 	if (status == CONTAINER_STOPPED) {
-		docker_call_cancel(c->call); // a pull that nobody waits for
-		c->call = NULL;
+		pulls_cancel_call(c); // a pull that nobody waits for
 		c->in_flight = OP_NONE;
 		c->must_inspect = false;
 		engine_release_process(c);

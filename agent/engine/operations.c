@@ -3,9 +3,9 @@
 #include "common/backoff.h"
 #include "common/log.h"
 #include "common/util.h"
-#include "config/config.h"
 #include "docker/create_request.h"
 #include "engine/task_cgroup.h"
+#include "engine/pulls.h"
 #include <inttypes.h>
 
 // --- what every operation shares ---
@@ -16,7 +16,7 @@ static struct docker *docker_of(const struct container_ref *ref)
 }
 
 // An operation has ended: the container is free for the next.
-static struct container *finish(struct container_ref *ref)
+struct container *engine_finish(struct container_ref *ref)
 {
 	struct container *c = ref_container(ref);
 	log_debug("operation ended", "task=%s container=%s operation=%s took_ms=%" PRIu64, ref->entry->task->arn,
@@ -120,7 +120,7 @@ static void note_digest(struct container *c, const struct docker_image *image)
 static void on_image(const struct docker_error *err, const struct docker_image *image, void *arg)
 {
 	struct container_ref *ref = arg;
-	struct container *c = finish(ref);
+	struct container *c = engine_finish(ref);
 	if (err->failure == DOCKER_UNKNOWN) {
 		outcome_unknown(ref, err, OP_IMAGE_INSPECT);
 		c->must_inspect = false; // an image was asked about, not the container
@@ -129,79 +129,13 @@ static void on_image(const struct docker_error *err, const struct docker_image *
 	no_failures(c);
 	static const struct json_strings none;
 	c->image_env = copy_strings(image ? &image->env : &none);
+	if (!image && c->pulled_before)
+		engine_forget_pulled(ref->engine, c->image); // somebody has removed it: it is pulled again
 	if (!image)
 		return; // not there: it is pulled, or the create call will say so
 	str_replace(&c->image_id, image->id);
 	note_digest(c, image);
 	c->dirty = true;
-}
-
-static void on_pull_progress(const char *status, void *arg)
-{
-	struct container_ref *ref = arg;
-	log_debug("pulling", "task=%s container=%s status=%s", ref->entry->task->arn, ref_container(ref)->name, status);
-}
-
-static void pull_failed(struct container_ref *ref, const struct docker_error *err)
-{
-	struct container *c = ref_container(ref);
-	int behavior = ref->engine->o.pull_behavior;
-	container_set_error(c, err->name, err->message);
-	if (behavior == PULL_ALWAYS || behavior == PULL_ONCE) {
-		engine_fail_container(ref, err->name, err->message);
-		engine_stop_task(ref->engine,
-				 ref->entry->task->arn); // also for a non-essential container (task-engine.md §7.1)
-		return;
-	}
-	// default, prefer-cached: a cached image may do; if there is none, create fails and this error is the one reported.
-	engine_advance(ref, CONTAINER_PULLED);
-}
-
-static void on_pulled(const struct docker_error *err, void *arg)
-{
-	struct container_ref *ref = arg;
-	struct container *c = finish(ref);
-	struct task *task = ref->entry->task;
-	task->pull_stopped_ms = wall_ms(); // of the last pull, failed ones included (state-changes.md §8.5)
-	task->dirty = true;
-	if (err->failure == DOCKER_OK) {
-		log_info("image pulled", "task=%s container=%s image=%s", task->arn, c->name, c->image);
-		no_failures(c);
-		c->pull_attempts = 0;
-		if (c->image_env) { // asked about before it was there
-			for (size_t i = 0; i < c->image_env->count; i++)
-				free(c->image_env->items[i]);
-			free(c->image_env->items);
-			free(TAKE(c->image_env));
-		}
-		engine_advance(ref, CONTAINER_PULLED);
-		return;
-	}
-	log_warn("image pull failed", "task=%s container=%s image=%s attempt=%u error=%s", task->arn, c->name, c->image,
-		 c->pull_attempts + 1, err->message);
-	if (err->failure == DOCKER_UNKNOWN) {
-		engine_back_off(ref);
-		return;
-	}
-	c->pull_attempts++;
-	if (err->failure == DOCKER_NOT_FOUND || c->pull_attempts >= PULL_ATTEMPTS) {
-		c->pull_attempts = 0;
-		no_failures(c);
-		pull_failed(ref, err);
-		return;
-	}
-	back_off(ref, 1100, 5000, 2); // docker-mapping.md §3
-}
-
-static void start_pull(struct container_ref *ref)
-{
-	struct container *c = ref_container(ref);
-	struct task *task = ref->entry->task;
-	if (task->pull_started_ms == 0) {
-		task->pull_started_ms = wall_ms();
-		task->dirty = true;
-	}
-	c->call = docker_pull(docker_of(ref), c->image, NULL, on_pull_progress, on_pulled, ref);
 }
 
 // --- create ---
@@ -216,7 +150,7 @@ static bool is_ours(const struct container_ref *ref, const struct docker_contain
 static void on_conflict(const struct docker_error *err, const struct docker_container *info, void *arg)
 {
 	struct container_ref *ref = arg;
-	struct container *c = finish(ref);
+	struct container *c = engine_finish(ref);
 	if (info && is_ours(ref, info)) {
 		c->conflicts = 0;
 		log_info("container adopted by its name", "task=%s container=%s docker_id=%s", ref->entry->task->arn,
@@ -249,7 +183,7 @@ static void start_conflict(struct container_ref *ref, const struct docker_error 
 static void on_created(const struct docker_error *err, const char *id, void *arg)
 {
 	struct container_ref *ref = arg;
-	struct container *c = finish(ref);
+	struct container *c = engine_finish(ref);
 	switch (err->failure) {
 	case DOCKER_OK:
 		log_info("container created", "task=%s container=%s docker_id=%s", ref->entry->task->arn, c->name, id);
@@ -287,7 +221,7 @@ static void create_container(struct container_ref *ref)
 	struct error err = {0};
 	_cleanup_json_ json_object *body = create_request_build(ref->entry->task, c, &context, &name, &err);
 	if (!body) {
-		finish(ref);
+		engine_finish(ref);
 		free(TAKE(c->docker_name)); // there never was a call with it (introspection.md §5.3)
 		engine_fail_container(ref, name, err.message);
 		loop_wake(engine->o.loop);
@@ -298,7 +232,7 @@ static void create_container(struct container_ref *ref)
 
 static void cgroup_failed(struct container_ref *ref, const char *why)
 {
-	finish(ref);
+	engine_finish(ref);
 	engine_fail_cgroup(ref, why);
 	loop_wake(ref->engine->o.loop);
 }
@@ -330,7 +264,7 @@ static void start_create(struct container_ref *ref)
 static void on_inspected(const struct docker_error *err, const struct docker_container *info, void *arg)
 {
 	struct container_ref *ref = arg;
-	struct container *c = finish(ref);
+	struct container *c = engine_finish(ref);
 	switch (err->failure) {
 	case DOCKER_OK:
 		c->not_before = 0; // how often nothing was known is forgotten with progress only (engine_advance)
@@ -357,7 +291,7 @@ static void start_inspect(struct container_ref *ref)
 static void on_started(const struct docker_error *err, void *arg)
 {
 	struct container_ref *ref = arg;
-	struct container *c = finish(ref);
+	struct container *c = engine_finish(ref);
 	switch (err->failure) {
 	case DOCKER_OK:
 	case DOCKER_NOT_MODIFIED:
@@ -375,7 +309,7 @@ static void on_started(const struct docker_error *err, void *arg)
 static void on_stopped(const struct docker_error *err, void *arg)
 {
 	struct container_ref *ref = arg;
-	struct container *c = finish(ref);
+	struct container *c = engine_finish(ref);
 	switch (err->failure) {
 	case DOCKER_OK:
 	case DOCKER_NOT_MODIFIED:
@@ -433,7 +367,7 @@ static void remove_volumes(struct container_ref *ref)
 static void on_removed(const struct docker_error *err, void *arg)
 {
 	struct container_ref *ref = arg;
-	struct container *c = finish(ref);
+	struct container *c = engine_finish(ref);
 	if (err->failure == DOCKER_UNKNOWN) {
 		engine_back_off(ref);
 		return;
@@ -452,7 +386,7 @@ static void on_removed(const struct docker_error *err, void *arg)
 static void on_stray_stopped(const struct docker_error *err, void *arg)
 {
 	struct container_ref *ref = arg;
-	finish(ref);
+	engine_finish(ref);
 	if (err->failure == DOCKER_UNKNOWN || err->failure == DOCKER_REFUSED)
 		engine_back_off(ref);
 }
@@ -482,8 +416,10 @@ void engine_operate(struct container_ref *ref, enum operation operation)
 	case OP_IMAGE_INSPECT:
 		c->call = docker_image_inspect(docker_of(ref), c->image, on_image, ref);
 		break;
+	case OP_LOGIN:
+	case OP_MANIFEST:
 	case OP_PULL:
-		start_pull(ref);
+		pulls_start(ref, operation);
 		break;
 	case OP_CREATE:
 		start_create(ref);

@@ -103,6 +103,50 @@ static void stop_container(const struct task *task, size_t index, struct actions
 		operate(out, index, OP_STOP);
 }
 
+// Whether what the registry asks for is at hand; if not, *operation is the way to it (OP_NONE: it is waited for). A task
+// that names no credentials for its role has nothing to wait for: the login fails, and says so.
+static bool can_log_in(const struct task *task, const struct container *c, enum operation *operation)
+{
+	const struct registry_auth *auth = &c->registry_auth;
+	bool by_role = auth->type == REGISTRY_ASM || (auth->type == REGISTRY_ECR && auth->use_execution_role);
+	*operation = OP_NONE;
+	if (by_role && task->execution_credentials_id && !task->role_known)
+		return false;
+	if (auth->type == REGISTRY_ASM && !c->registry_login) {
+		*operation = OP_LOGIN;
+		return false;
+	}
+	return true;
+}
+
+// The digest first, then the image (docker-mapping.md §21.2-21.3); a local image spares both where the pull behaviour
+// says so.
+static void approach_image(const struct task *task, size_t index, const struct reconcile_env *env, struct actions *out)
+{
+	const struct container *c = &task->containers[index];
+	bool manifest = c->known == CONTAINER_NONE, look = env->inspect_before_pull || c->pulled_before;
+	enum operation login;
+	if (manifest && !can_log_in(task, c, &login)) {
+		if (login != OP_NONE)
+			operate(out, index, login);
+		return;
+	}
+	if (manifest && strchr(c->image, '@'))
+		become(out, index, CONTAINER_MANIFEST_PULLED); // the image's name says it
+	else if (look && c->image_id)
+		become(out, index, manifest ? CONTAINER_MANIFEST_PULLED : CONTAINER_PULLED);
+	else if (look && !c->image_env)
+		operate(out, index, OP_IMAGE_INSPECT);
+	else if (manifest && !env->manifest_calls)
+		become(out, index, CONTAINER_MANIFEST_PULLED);
+	else if (manifest)
+		operate(out, index, OP_MANIFEST);
+	else if (can_log_in(task, c, &login)) // not so after a restart
+		operate(out, index, OP_PULL);
+	else if (login != OP_NONE)
+		operate(out, index, login);
+}
+
 // The image must be asked about before the create call: its id is reported locally and its ENV decides about AWS_REGION.
 static void advance_container(const struct task *task, size_t index, const struct reconcile_env *env,
 			      struct actions *out)
@@ -126,16 +170,8 @@ static void advance_container(const struct task *task, size_t index, const struc
 	}
 	switch (c->known) {
 	case CONTAINER_NONE:
-		if (env->inspect_before_pull && !c->image_env)
-			operate(out, index, OP_IMAGE_INSPECT);
-		else
-			become(out, index, CONTAINER_MANIFEST_PULLED);
-		return;
 	case CONTAINER_MANIFEST_PULLED:
-		if (env->inspect_before_pull && c->image_id)
-			become(out, index, CONTAINER_PULLED);
-		else
-			operate(out, index, OP_PULL);
+		approach_image(task, index, env, out);
 		return;
 	case CONTAINER_PULLED:
 		operate(out, index, c->image_env ? OP_CREATE : OP_IMAGE_INSPECT);
@@ -154,7 +190,9 @@ static void reconcile_container(const struct task *task, size_t index, const str
 	const struct container *c = &task->containers[index];
 	if (c->known == CONTAINER_STOPPED)
 		return;
-	if ((c->in_flight == OP_PULL || c->in_flight == OP_IMAGE_INSPECT) && c->desired == CONTAINER_STOPPED) {
+	bool fetching = c->in_flight == OP_PULL || c->in_flight == OP_IMAGE_INSPECT || c->in_flight == OP_MANIFEST ||
+			c->in_flight == OP_LOGIN;
+	if (fetching && c->desired == CONTAINER_STOPPED) {
 		become(out, index, CONTAINER_STOPPED); // a pull is given up, not waited for
 		return;
 	}

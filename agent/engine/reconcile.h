@@ -12,7 +12,8 @@ struct reconcile_env {
 	uint64_t now;             // loop time
 	int64_t wall_ms;          // wall clock, for what is anchored to times that outlive the process
 	double scale;             // loop milliseconds in a millisecond of wall clock
-	bool inspect_before_pull; // pull behaviour prefer-cached or once: a local image spares the pull
+	bool inspect_before_pull; // pull behaviour prefer-cached: a local image spares the pull
+	bool manifest_calls;      // the daemon can be asked for digests of images in registries
 	uint64_t cleanup_wait_ms, cleanup_jitter_ms;
 	bool cgroups; // tasks' cgroups can be removed on this host
 };

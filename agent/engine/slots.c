@@ -4,6 +4,7 @@
 
 #include "common/util.h"
 #include "docker/create_request.h"
+#include "engine/fetch.h"
 #include "engine/schedule.h"
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -22,6 +23,35 @@ static enum schedule_kind kind_of(enum operation operation)
 	default:
 		return SCHEDULE_FREE;
 	}
+}
+
+// Containers that share a download take one slot.
+static enum schedule_kind occupied(const struct container *c)
+{
+	return c->in_flight == OP_PULL && !fetch_counts(c->call) ? SCHEDULE_FREE : kind_of(c->in_flight);
+}
+
+// A pull that joins another one needs no slot of its own: one that is under way, or an earlier plan of this turn
+// (leaders[i]; a plan that follows nobody leads itself), with which it is granted or not.
+static void lead(struct engine *engine, const struct plans *plans, struct schedule_ask *asks, size_t *leaders)
+{
+	char **keys = xcalloc(plans->count + 1, sizeof(*keys));
+	for (size_t i = 0; i < plans->count; i++) {
+		leaders[i] = i;
+		if (plans->items[i].operation != OP_PULL)
+			continue;
+		keys[i] = fetch_key(plans->items[i].ref, OP_PULL);
+		bool joins = fetch_runs(engine, keys[i]);
+		for (size_t k = 0; !joins && k < i && leaders[i] == i; k++) {
+			if (keys[k] && str_equal(keys[k], keys[i]))
+				leaders[i] = k;
+		}
+		if (joins || leaders[i] != i)
+			asks[i].kind = SCHEDULE_FREE;
+	}
+	for (size_t i = 0; i < plans->count; i++)
+		free(keys[i]);
+	free(keys);
 }
 
 // Free at this moment for all addresses, as the official agent tests it (docker-mapping.md §14).
@@ -106,12 +136,16 @@ void turn_grant(struct engine *engine, struct plans *plans)
 		for (size_t k = 0; k < task->container_count; k++) {
 			const struct container *c = &task->containers[k];
 			if (c->in_flight != OP_NONE)
-				asks[count++] = (struct schedule_ask){.kind = kind_of(c->in_flight),
-								      .in_flight = true,
-								      .age_ms = now - c->in_flight_since};
+				asks[count++] = (struct schedule_ask){
+					.kind = occupied(c), .in_flight = true, .age_ms = now - c->in_flight_since};
 		}
 	}
+	size_t *leaders = xcalloc(plans->count + 1, sizeof(*leaders));
+	lead(engine, plans, asks, leaders);
 	schedule(asks, count, &schedule_default_limits);
+	for (size_t i = 0; i < plans->count; i++)
+		asks[i].granted &= asks[leaders[i]].granted;
+	free(leaders);
 	for (size_t i = 0; i < plans->count; i++) {
 		struct plan *plan = &plans->items[i];
 		struct entry *entry = plan->ref->entry;

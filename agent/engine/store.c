@@ -21,6 +21,8 @@ enum statement {
 	SQL_MARK,
 	SQL_PRUNE,
 	SQL_REBUILT,
+	SQL_PUT_PULLED,
+	SQL_DELETE_PULLED,
 	SQL_COUNT,
 };
 
@@ -42,7 +44,8 @@ static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS transition (id INTEGER PRIMARY KEY, task TEXT NOT NULL, container TEXT, status "
 	"INTEGER NOT NULL,"
 	" reason TEXT, exit_code INTEGER, at_ms INTEGER NOT NULL, reported INTEGER NOT NULL DEFAULT 0, refused TEXT);"
-	"CREATE INDEX IF NOT EXISTS transition_task ON transition (task, id);";
+	"CREATE INDEX IF NOT EXISTS transition_task ON transition (task, id);"
+	"CREATE TABLE IF NOT EXISTS pulled (image TEXT PRIMARY KEY, at_ms INTEGER NOT NULL);";
 
 static const char *const sql[SQL_COUNT] = {
 	[SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -79,6 +82,8 @@ static const char *const sql[SQL_COUNT] = {
 	// A refused task has no row: its report is all there is, and goes when it was delivered.
 	[SQL_PRUNE] = "DELETE FROM transition WHERE task = ?1 AND reported AND ?1 NOT IN (SELECT arn FROM task)",
 	[SQL_REBUILT] = "DELETE FROM meta WHERE key = 'rebuild'",
+	[SQL_PUT_PULLED] = "INSERT OR REPLACE INTO pulled (image, at_ms) VALUES (?, ?)",
+	[SQL_DELETE_PULLED] = "DELETE FROM pulled WHERE image = ?",
 };
 
 struct store {
@@ -377,6 +382,13 @@ int store_mark_reported(struct store *store, const char *task_arn, int64_t id, c
 	return r < 0 ? r : run(store, SQL_PRUNE, err, "s", task_arn);
 }
 
+int store_put_pulled(struct store *store, const char *image, int64_t at_ms, struct error *err)
+{
+	if (at_ms < 0)
+		return run(store, SQL_DELETE_PULLED, err, "s", image);
+	return run(store, SQL_PUT_PULLED, err, "si", image, at_ms);
+}
+
 // --- loading ---
 
 static char *column_text(sqlite3_stmt *s, int i)
@@ -508,6 +520,19 @@ static int load_transitions(struct store *store, const struct store_visitor *vis
 	}
 	sqlite3_finalize(s);
 	return r == SQLITE_DONE ? 0 : failed(store, err, "load transitions");
+}
+
+int store_load_pulled(struct store *store, void (*visit)(const char *image, int64_t at_ms, void *arg), void *arg,
+		      struct error *err)
+{
+	sqlite3_stmt *s;
+	if (sqlite3_prepare_v2(store->db, "SELECT image, at_ms FROM pulled ORDER BY at_ms", -1, &s, NULL) != SQLITE_OK)
+		return failed(store, err, "load pulled images");
+	int r;
+	while ((r = sqlite3_step(s)) == SQLITE_ROW)
+		visit((const char *)sqlite3_column_text(s, 0), sqlite3_column_int64(s, 1), arg);
+	sqlite3_finalize(s);
+	return r == SQLITE_DONE ? 0 : failed(store, err, "load pulled images");
 }
 
 int store_load(struct store *store, const struct store_visitor *visitor, int64_t *last_transition,

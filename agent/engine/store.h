@@ -2,7 +2,7 @@
 // for each turn of the loop. It holds facts only: no credential and no secret value.
 //
 // Tables: task, container (one row each, replaced as a whole), transition (facts in order of
-// occurrence with a `reported` mark), meta. Migrations only add, so that an older version can still read.
+// occurrence with a `reported` mark), pulled (names of images, pulled.h), meta. Migrations only add, so that an older version can still read.
 //
 // A full disk is survived: some MiB of ballast beside the database are given up on the first ENOSPC,
 // and taken back when there is room again.
@@ -44,6 +44,7 @@ int store_put_transition(struct store *store, const struct transition *transitio
 int store_mark_reported(struct store *store, const char *task_arn, int64_t id, const char *refused_why,
 			struct error *err);
 int store_mark_rebuilt(struct store *store, struct error *err);
+int store_put_pulled(struct store *store, const char *image, int64_t at_ms, struct error *err); // at_ms < 0: removes it
 int store_commit(struct store *store, struct error *err); // after a failure: store_rollback
 void store_rollback(struct store *store);
 // After any failed write: -ENOSPC gives the ballast up.
@@ -55,5 +56,8 @@ struct store_visitor {
 	void (*transition)(const struct transition *transition, void *arg); // unreported ones, in order
 	void *arg;
 };
+// Oldest first.
+int store_load_pulled(struct store *store, void (*visit)(const char *image, int64_t at_ms, void *arg), void *arg,
+		      struct error *err);
 int store_load(struct store *store, const struct store_visitor *visitor, int64_t *last_transition,
 	       uint64_t *last_sequence, struct error *err);

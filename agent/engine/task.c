@@ -1,13 +1,15 @@
 #include "engine/task.h"
 
+#include <ctype.h>
+
 #include "common/util.h"
 
 static const char *const container_names[] = {"NONE",    "MANIFEST_PULLED",       "PULLED", "CREATED",
 					      "RUNNING", "RESOURCES_PROVISIONED", "STOPPED"};
 // PULLED of a task is internal (task-engine.md §2.1); it has a name here so that it can be stored.
 static const char *const task_names[] = {"NONE", "MANIFEST_PULLED", "PULLED", "CREATED", "RUNNING", "STOPPED"};
-static const char *const operation_names[] = {"none",  "image-inspect", "pull",    "create",
-					      "start", "stop",          "inspect", "remove"};
+static const char *const operation_names[] = {"none",   "registry-login", "manifest", "image-inspect", "pull",
+					      "create", "start",          "stop",     "inspect",       "remove"};
 
 const char *container_status_name(enum container_status status)
 {
@@ -114,9 +116,14 @@ static void container_done(struct container *c)
 			       c->error.name,
 			       c->error.text,
 			       c->created_text,
-			       c->started_text};
+			       c->started_text,
+			       c->registry_auth.region,
+			       c->registry_auth.registry_id,
+			       c->registry_auth.endpoint_override,
+			       c->registry_auth.secret};
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
 		free(texts[i]);
+	secret_free(c->registry_login);
 	strings_free(&c->command);
 	strings_free(&c->entry_point);
 	strings_free(&c->links);
@@ -196,6 +203,26 @@ struct container *task_container(const struct task *task, const char *name)
 			return &task->containers[i];
 	}
 	return NULL;
+}
+
+// White space collapsed, first letter large (user-visible-reasons.md §2).
+void task_set_reason(struct task *task, const char *text)
+{
+	struct buf out = {0};
+	if (!str_empty(task->reason))
+		return;
+	for (const char *c = text; *c; c++) {
+		bool space = isspace((unsigned char)*c);
+		if (!space || (out.len > 0 && out.data[out.len - 1] != ' '))
+			buf_append(&out, space ? " " : c, 1);
+	}
+	if (out.len > 0 && out.data[out.len - 1] == ' ')
+		out.data[--out.len] = '\0';
+	if (out.len > 0)
+		out.data[0] = (char)toupper((unsigned char)out.data[0]);
+	free(task->reason);
+	task->reason = buf_take(&out);
+	task->dirty = true;
 }
 
 void container_set_error(struct container *container, const char *name, const char *text)

@@ -79,8 +79,22 @@ struct port_binding {
 	char bind_ip[46];
 };
 
+// How the agent logs in at the registry of a container's image (task-model.md §4.5).
+struct registry_auth {
+	enum registry_auth_type {
+		REGISTRY_ENGINE, // the agent's own configuration
+		REGISTRY_ECR,
+		REGISTRY_ASM, // a secret in AWS Secrets Manager
+	} type;
+	bool missing; // the type's data is not in the payload
+	bool use_execution_role;
+	char *region, *registry_id, *endpoint_override, *secret;
+};
+
 enum operation {
 	OP_NONE,
+	OP_LOGIN,    // reads the registry's login from Secrets Manager
+	OP_MANIFEST, // asks the registry for the image's digest
 	OP_IMAGE_INSPECT,
 	OP_PULL,
 	OP_CREATE,
@@ -110,6 +124,7 @@ struct container {
 	bool health_check_docker;                 // healthCheckType is "docker"
 	char *docker_config, *docker_host_config; // JSON texts, NULL when absent
 	char *docker_api_version;                 // dockerConfig.version
+	struct registry_auth registry_auth;
 
 	// facts, on disk
 	enum container_status known, desired;
@@ -130,19 +145,20 @@ struct container {
 	int64_t pid;
 	int pidfd; // -1: none
 	void *pidfd_watch;
-	enum operation in_flight;          // at most one operation on a container
-	uint64_t in_flight_since;          // loop time
-	uint64_t not_before;               // loop time: no new operation before
-	uint32_t pull_attempts;            // pulls that the daemon answered with an error
-	uint32_t conflicts;                // create calls in a row that were answered "name in use"
-	bool start_unknown;                // a start call had no answer: it may still take effect
-	uint32_t failures;                 // operations in a row of which nothing is known (time-out, no answer)
-	bool exit_seen;                    // the pidfd said so; Docker has not yet
-	bool must_inspect;                 // something happened (event, process exit, unknown outcome): ask Docker
-	struct json_strings *image_env;    // ENV of the image once it was inspected; NULL: not yet
-	bool removed;                      // clean-up: Docker has no such container any more
-	void *call;                        // the Docker call under way
-	void *cgroup_call;                 // of OP_CREATE: the task's cgroup is being made
+	enum operation in_flight;       // at most one operation on a container
+	uint64_t in_flight_since;       // loop time
+	uint64_t not_before;            // loop time: no new operation before
+	uint32_t conflicts;             // create calls in a row that were answered "name in use"
+	bool start_unknown;             // a start call had no answer: it may still take effect
+	uint32_t failures;              // operations in a row of which nothing is known (time-out, no answer)
+	bool exit_seen;                 // the pidfd said so; Docker has not yet
+	bool must_inspect;              // something happened (event, process exit, unknown outcome): ask Docker
+	bool pulled_before;             // pull behaviour once: the image has been pulled by this agent (pulled.h)
+	char *registry_login;           // Docker's AuthConfig out of Secrets Manager, until the image is there; secret
+	struct json_strings *image_env; // ENV of the image once it was inspected; NULL: not yet
+	bool removed;                   // clean-up: Docker has no such container any more
+	void *call;                     // the Docker call under way
+	void *cgroup_call;              // of OP_CREATE: the task's cgroup is being made
 	char *created_text, *started_text; // Docker's own time texts, for introspection
 	struct {
 		char *name, *source, *destination;
@@ -177,6 +193,7 @@ struct task {
 	// facts, in memory
 	bool stored; // its row is on disk
 	bool dirty;
+	bool role_known;            // the execution role's credentials are here (registry.h)
 	bool unreported;            // has transitions ECS has not accepted
 	double jitter;              // random share for the clean-up wait, drawn once
 	bool limits_read_back;      // compared with the kernel's once a container runs
@@ -189,7 +206,8 @@ struct task {
 struct task *task_new(void);
 void task_raise_desired(struct task *task); // containers' desired statuses to what the task's demands
 struct task *task_free(struct task *task);  // NULL is fine; returns NULL
-struct container *task_container(const struct task *task, const char *name);               // NULL if there is none
+struct container *task_container(const struct task *task, const char *name); // NULL if there is none
+void task_set_reason(struct task *task, const char *text);                   // first wins; as ECS users see it
 void container_set_error(struct container *container, const char *name, const char *text); // first wins
 
 // --- decoding (task_decode.c): pure ---

@@ -30,6 +30,18 @@ struct wire_docker_config {
 struct wire_restart_policy {
 	bool enabled;
 };
+struct wire_ecr_auth {
+	char *region, *registry_id, *endpoint_override;
+	bool use_execution_role;
+};
+struct wire_asm_auth {
+	char *secret, *region;
+};
+struct wire_registry_auth {
+	char *type;
+	struct wire_ecr_auth *ecr;
+	struct wire_asm_auth *asm_data;
+};
 struct wire_container {
 	char *name, *image, *arn, *health_check_type, *logs_auth_strategy;
 	uint32_t cpu, memory, start_timeout, stop_timeout;
@@ -39,7 +51,8 @@ struct wire_container {
 	struct json_list depends_on, ports, mounts, volumes_from, secrets, environment_files, managed_agents;
 	struct wire_docker_config *docker_config;
 	struct wire_restart_policy *restart_policy;
-	json_object *overrides, *firelens, *registry_auth;
+	struct wire_registry_auth *registry_auth;
+	json_object *overrides, *firelens;
 };
 struct wire_host {
 	char *source_path;
@@ -123,6 +136,31 @@ static const struct json_field restart_policy_fields[] = {
 static const struct json_table restart_policy_table = {"RestartPolicy", sizeof(struct wire_restart_policy),
 						       restart_policy_fields};
 
+static const struct json_field ecr_auth_fields[] = {
+	JSON_FIELD(struct wire_ecr_auth, "region", region, JSON_STRING),
+	JSON_FIELD(struct wire_ecr_auth, "registryId", registry_id, JSON_STRING),
+	JSON_FIELD(struct wire_ecr_auth, "endpointOverride", endpoint_override, JSON_STRING),
+	JSON_FIELD(struct wire_ecr_auth, "useExecutionRole", use_execution_role, JSON_BOOL),
+	JSON_END,
+};
+static const struct json_table ecr_auth_table = {"ECRAuthData", sizeof(struct wire_ecr_auth), ecr_auth_fields};
+
+static const struct json_field asm_auth_fields[] = {
+	JSON_FIELD(struct wire_asm_auth, "credentialsParameter", secret, JSON_STRING),
+	JSON_FIELD(struct wire_asm_auth, "region", region, JSON_STRING),
+	JSON_END,
+};
+static const struct json_table asm_auth_table = {"ASMAuthData", sizeof(struct wire_asm_auth), asm_auth_fields};
+
+static const struct json_field registry_auth_fields[] = {
+	JSON_FIELD(struct wire_registry_auth, "type", type, JSON_STRING),
+	JSON_SUB(struct wire_registry_auth, "ecrAuthData", ecr, JSON_OBJECT, &ecr_auth_table),
+	JSON_SUB(struct wire_registry_auth, "asmAuthData", asm_data, JSON_OBJECT, &asm_auth_table),
+	JSON_END,
+};
+static const struct json_table registry_auth_table = {"RegistryAuthenticationData", sizeof(struct wire_registry_auth),
+						      registry_auth_fields};
+
 static const struct json_field named_fields[] = {
 	JSON_FIELD(struct wire_named, "type", type, JSON_STRING),
 	JSON_END,
@@ -158,7 +196,8 @@ static const struct json_field container_fields[] = {
 	       &restart_policy_table),
 	GO(struct wire_container, "overrides", "overrides", overrides, JSON_RAW),
 	GO(struct wire_container, "firelensConfiguration", "firelensConfiguration", firelens, JSON_RAW),
-	GO(struct wire_container, "registryAuthentication", "registryAuthentication", registry_auth, JSON_RAW),
+	GO_SUB(struct wire_container, "registryAuthentication", "registryAuthentication", registry_auth, JSON_OBJECT,
+	       &registry_auth_table),
 	JSON_END,
 };
 static const struct json_table container_table = {"Container", sizeof(struct wire_container), container_fields};
@@ -333,6 +372,30 @@ static struct json_strings take_strings(struct json_strings *from)
 	return taken;
 }
 
+// A type that is not known falls back to the agent's own logins, as in the official agent.
+static void decode_registry_auth(struct registry_auth *to, struct wire_registry_auth *wire)
+{
+	if (!wire)
+		return;
+	if (str_equal(wire->type, "ecr")) {
+		to->type = REGISTRY_ECR;
+		to->missing = !wire->ecr;
+		if (wire->ecr) {
+			to->region = TAKE(wire->ecr->region);
+			to->registry_id = TAKE(wire->ecr->registry_id);
+			to->endpoint_override = TAKE(wire->ecr->endpoint_override);
+			to->use_execution_role = wire->ecr->use_execution_role;
+		}
+	} else if (str_equal(wire->type, "asm")) {
+		to->type = REGISTRY_ASM;
+		to->missing = !wire->asm_data;
+		if (wire->asm_data) {
+			to->region = TAKE(wire->asm_data->region);
+			to->secret = TAKE(wire->asm_data->secret);
+		}
+	}
+}
+
 static int decode_container(struct container *c, struct wire_container *wire, struct error *err)
 {
 	c->pidfd = -1;
@@ -350,6 +413,7 @@ static int decode_container(struct container *c, struct wire_container *wire, st
 	c->environment = wire->environment;
 	wire->environment = (struct json_map){0};
 	c->health_check_docker = str_equal(wire->health_check_type, "docker");
+	decode_registry_auth(&c->registry_auth, wire->registry_auth);
 	if (wire->docker_config) {
 		c->docker_config = TAKE(wire->docker_config->config);
 		c->docker_host_config = TAKE(wire->docker_config->host_config);
@@ -469,8 +533,6 @@ static const char *unsupported_in_container(const struct wire_container *c)
 		return "gMSA (credentialSpecs)";
 	if (c->firelens)
 		return "FireLens (firelensConfiguration)";
-	if (c->registry_auth)
-		return "registryAuthentication";
 	if (c->restart_policy && c->restart_policy->enabled)
 		return "restartPolicy";
 	if (str_equal(c->logs_auth_strategy, "ExecutionRole"))

@@ -5,6 +5,8 @@
 #include "common/log.h"
 #include "common/util.h"
 #include "engine/task_cgroup.h"
+#include "config/config.h"
+#include "engine/pulls.h"
 
 // --- decisions ---
 
@@ -69,12 +71,14 @@ static void decide(struct engine *engine, struct entry *entry, struct plans *pla
 		.now = loop_now(engine->o.loop),
 		.wall_ms = wall_ms(),
 		.scale = loop_scale(engine->o.loop),
-		.inspect_before_pull = engine->o.pull_behavior == 3 || engine->o.pull_behavior == 2,
+		.inspect_before_pull = engine->o.pull_behavior == PULL_PREFER_CACHED,
+		.manifest_calls = docker_speaks(engine->o.docker, "1.35"),
 		.cleanup_wait_ms = engine->o.cleanup_wait_ms,
 		.cleanup_jitter_ms = engine->o.cleanup_jitter_ms,
 		.cgroups = engine->cgroups != NULL,
 	};
 	bool decided;
+	pulls_refresh_facts(engine, entry->task);
 	do {
 		reconcile(entry->task, &env, &actions);
 		decided = actions.count > 0 && action_is_decision(&actions.items[0]);
@@ -178,7 +182,7 @@ void engine_wake_due(void *arg)
 
 static bool anything_to_do(const struct engine *engine)
 {
-	if (engine->after_count > 0 || engine->rebuilt)
+	if (engine->after_count > 0 || pulled_dirty(engine) || engine->rebuilt)
 		return true;
 	for (size_t i = 0; i < engine->count; i++) {
 		const struct entry *entry = engine->entries[i];

@@ -76,9 +76,7 @@ static void not_built_is_said(void **state)
 		 "ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM=ec2_instance is ignored: taking over the instance's tags "
 		 "is not "
 		 "supported by this version of ecsd"},
-		{"ECS_ENGINE_AUTH_TYPE", "dockercfg", "cluster", "",
-		 "ECS_ENGINE_AUTH_TYPE=dockercfg is ignored: a registry login in the configuration is not supported by "
-		 "this version of ecsd"},
+		{"ECS_ENGINE_AUTH_TYPE", "dockercfg", "cluster", "", NULL},
 		{"ECS_ENABLE_TASK_CPU_MEM_LIMIT", "true", "cpu_mem_limit", "1", NULL},
 		{"ECS_ENABLE_TASK_CPU_MEM_LIMIT", "false", "cpu_mem_limit", "0", NULL},
 		{"ECS_IMAGE_CLEANUP_INTERVAL", "1800s", "cleanup_interval", "1.8e+06", NULL},

@@ -63,35 +63,34 @@ static void check_capabilities(const char *min, const char *max, const char *wan
 #define E "ecs.capability."
 #define V C "docker-remote-api."
 
+#define FIRST \
+	E "private-registry-authentication.secretsmanager " E "ecr-endpoint " E "container-ordering " E "full-sync "
+#define ECR C "ecr-auth " E "execution-role-ecr-pull "
 static void test_capabilities(void **state)
 {
 	(void)state;
 	check_capabilities("1.12", "1.41",
-			   E "container-ordering " E "full-sync " C "privileged-container " V "1.17 " V "1.18 " V
-			     "1.19 " V "1.20 " V "1.21 " V "1.22 " V "1.23 " V "1.24 " V "1.25 " V "1.28 " V "1.29 " V
-			     "1.30 " V "1.32 " C "logging-driver.json-file " C "logging-driver.none " C
-			     "task-iam-role " E "docker-plugin.local ");
+			   FIRST C "privileged-container " V "1.17 " V "1.18 " V "1.19 " V "1.20 " V "1.21 " V "1.22 " V
+				   "1.23 " V "1.24 " V "1.25 " V "1.28 " V "1.29 " V "1.30 " V "1.32 " C
+				   "logging-driver.json-file " C "logging-driver.none " C "task-iam-role " ECR E
+				   "docker-plugin.local ");
 	config.task_cpu_mem_limit = YES;
 	check_capabilities("1.22", "1.22",
-			   E "container-ordering " E "full-sync " C "privileged-container " V "1.22 " E
-			     "task-cpu-mem-limit " E "increased-task-cpu-limit " E "docker-plugin.local ");
-	check_capabilities("1.21", "1.21",
-			   E "container-ordering " E "full-sync " C "privileged-container " V "1.21 " E
-			     "docker-plugin.local ");
+			   FIRST C "privileged-container " V "1.22 " E "task-cpu-mem-limit " E
+				   "increased-task-cpu-limit " E "docker-plugin.local ");
+	check_capabilities("1.21", "1.21", FIRST C "privileged-container " V "1.21 " E "docker-plugin.local ");
 	config.task_cpu_mem_limit = NO;
 	config.privileged_disabled = config.selinux_capable = config.apparmor_capable =
 		config.task_iam_role_network_host = true;
 	// Oldest accepted version 1.24 or above: all older ones count as supported.
 	check_capabilities("1.24", "1.24",
-			   E "container-ordering " E "full-sync " V "1.17 " V "1.18 " V "1.19 " V "1.20 " V "1.21 " V
-			     "1.22 " V "1.23 " V "1.24 " C "logging-driver.json-file " C "logging-driver.none " C
-			     "selinux " C "apparmor " C "task-iam-role " C "task-iam-role-network-host " E
-			     "docker-plugin.local ");
+			   FIRST V "1.17 " V "1.18 " V "1.19 " V "1.20 " V "1.21 " V "1.22 " V "1.23 " V "1.24 " C
+				   "logging-driver.json-file " C "logging-driver.none " C "selinux " C "apparmor " C
+				   "task-iam-role " C "task-iam-role-network-host " ECR E "docker-plugin.local ");
 	check_capabilities("1.18", "1.18",
-			   E "container-ordering " E "full-sync " V "1.18 " C "logging-driver.json-file " C "selinux " C
-			     "apparmor " E "docker-plugin.local ");
-	check_capabilities("", NULL,
-			   E "container-ordering " E "full-sync " C "selinux " C "apparmor " E "docker-plugin.local ");
+			   FIRST V "1.18 " C "logging-driver.json-file " C "selinux " C "apparmor " E
+				   "docker-plugin.local ");
+	check_capabilities("", NULL, FIRST C "selinux " C "apparmor " E "docker-plugin.local ");
 }
 
 // --- the registration's body ---
@@ -116,6 +115,8 @@ static void test_registration_body(void **state)
 	config.logging_drivers.count = 0;
 	body = registration_build(&registration, &config, &err);
 #define MIDDLE                                                                                                         \
+	"{\"name\":\"ecs.capability.private-registry-authentication.secretsmanager\"},"                                \
+	"{\"name\":\"ecs.capability.ecr-endpoint\"},"                                                                  \
 	"{\"name\":\"ecs.capability.container-ordering\"},{\"name\":\"ecs.capability.full-sync\"},"                    \
 	"{\"name\":\"com.amazonaws.ecs.capability.privileged-container\"},"                                            \
 	"{\"name\":\"com.amazonaws.ecs.capability.docker-remote-api.1.18\"},{\"name\":\"ecs.capability.docker-plugin." \
