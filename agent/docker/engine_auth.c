@@ -24,6 +24,12 @@ static void read_docker(struct engine_auth *auth, const char *registry, json_obj
 static void read_dockercfg(struct engine_auth *auth, const char *registry, json_object *entry);
 static void add(struct engine_auth *auth, const char *registry, json_object *config);
 
+static void warn(const char *variable, const char *format, const char *what)
+{
+	_cleanup_free_ char *text = xasprintf(format, what);
+	log_warn("configuration", "variable=%s warning=%s", variable, text);
+}
+
 struct engine_auth *engine_auth_new(const char *type, const char *data)
 {
 	struct engine_auth *auth = xcalloc(1, sizeof(*auth));
@@ -31,13 +37,12 @@ struct engine_auth *engine_auth_new(const char *type, const char *data)
 	if (str_empty(type))
 		return auth;
 	if (!docker && !str_equal(type, "dockercfg")) {
-		log_warn("configuration", "variable=ECS_ENGINE_AUTH_TYPE warning=Unknown auth configuration: %s", type);
+		warn("ECS_ENGINE_AUTH_TYPE", "Unknown auth configuration: %s", type);
 		return auth;
 	}
 	_cleanup_json_ json_object *map = data ? json_parse(data, strlen(data), NULL) : NULL;
 	if (!json_object_is_type(map, json_type_object)) { // what the parser has to say might show some of it
-		log_warn("configuration", "variable=ECS_ENGINE_AUTH_DATA warning=Could not parse '%s' type auth config",
-			 type);
+		warn("ECS_ENGINE_AUTH_DATA", "Could not parse '%s' type auth config", type);
 		return auth;
 	}
 	json_object_object_foreach(map, registry, entry)
@@ -46,8 +51,7 @@ struct engine_auth *engine_auth_new(const char *type, const char *data)
 				   : str_starts(registry, "http://") ? registry + strlen("http://")
 								     : registry;
 		if (!json_object_is_type(entry, json_type_object) || auth->count >= LOGINS_MAX)
-			log_warn("configuration", "variable=ECS_ENGINE_AUTH_DATA warning=entry left out registry=%s",
-				 name);
+			warn("ECS_ENGINE_AUTH_DATA", "the entry of %s is left out: it is not usable", name);
 		else if (docker)
 			read_docker(auth, name, entry);
 		else
@@ -97,10 +101,7 @@ static void read_dockercfg(struct engine_auth *auth, const char *registry, json_
 		add(auth, registry, config);
 		*colon = ':';
 	} else {
-		log_warn("configuration",
-			 "variable=ECS_ENGINE_AUTH_DATA warning=entry left out: no base64 of "
-			 "user:password registry=%s",
-			 registry);
+		warn("ECS_ENGINE_AUTH_DATA", "the entry of %s is left out: no base64 of user:password", registry);
 	}
 	if (plain) {
 		OPENSSL_cleanse(plain, len + 1);

@@ -133,8 +133,12 @@ bool engine_next_report(struct engine *engine, const char *task_arn, bool batch,
 		if (entry->records[i].container >= 0)
 			add_change(engine, entry, &entry->records[i], change);
 	}
-	change->pull_started_ms = task->pull_started_ms;
-	change->pull_stopped_ms = task->pull_stopped_ms;
+	// PENDING speaks of the time before the pull, whenever it is sent (state-changes.md §8.5).
+	bool pending = end > 0 && last->status == TASK_MANIFEST_PULLED && last->container < 0;
+	if (!pending || task->pull_started_ms < last->at_ms)
+		change->pull_started_ms = task->pull_started_ms;
+	if (!pending || task->pull_stopped_ms < last->at_ms)
+		change->pull_stopped_ms = task->pull_stopped_ms;
 	if (task->execution_stopped_ms && task->execution_stopped_ms <= last->at_ms)
 		change->execution_stopped_ms = task->execution_stopped_ms;
 	return true;

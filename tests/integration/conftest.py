@@ -25,8 +25,10 @@ def pki(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def instance(request):
-    """An instance for the tests of a module; `LIVE_RESTORE = True` in it keeps containers over dockerd."""
-    made = Instance(live_restore=getattr(request.module, "LIVE_RESTORE", False)).up()
+    """An instance for the tests of a module; `LIVE_RESTORE = True` in it keeps containers over dockerd,
+    DOCKER_OPTIONS are for dockerd."""
+    made = Instance(live_restore=getattr(request.module, "LIVE_RESTORE", False),
+                    docker_options=getattr(request.module, "DOCKER_OPTIONS", ())).up()
     yield made
     made.down()
 

@@ -2,23 +2,17 @@
 
 All scenarios run one after the other on one agent, as they did when they were recorded."""
 
-import subprocess
-
 import pytest
 
 import compare
 import transcript
 from ecsbed.bed import Bed
-from ecsbed.instance import wait_until
 
 SCENARIOS = [
     "task-bridge-role", "task-host-none", "essential-exit", "fast-exit", "depends-on", "depends-on-fail",
     "depends-on-cycle", "depends-on-unknown", "fail-exec-notfound", "fail-hostconfig-json",
     "fail-config-json", "fail-mount-unknown", "fail-volumesfrom-unknown", "fail-memory-too-small",
-    "fail-logdriver", "fail-bad-memory", "fail-port-conflict", "stop-sigkill", "killed", "healthcheck",
-    "fail-image-name", "fail-pull-manifest", "fail-pull-refused", "real-pull"]
-# Their images come, or do not come, from a registry on 127.0.0.1:5000.
-FROM_REGISTRY = ["fail-image-name", "fail-pull-manifest", "fail-pull-refused", "real-pull"]
+    "fail-logdriver", "fail-bad-memory", "fail-port-conflict", "stop-sigkill", "killed", "healthcheck"]    # those that pull: test_pulls.py
 
 
 @pytest.fixture(scope="module")
@@ -49,44 +43,10 @@ def occupied_port(instance):
     instance.docker("rm", "--force", taken)
 
 
-@pytest.fixture(scope="module")
-def registry(instance):
-    """Debian's docker-registry on the instance's own 127.0.0.1:5000, with busybox:1 and nothing else."""
-    config = f"{instance.dir}/registry.yml"
-    with open(config, "w") as file:
-        file.write("version: 0.1\nlog: {level: error}\nhttp: {addr: '127.0.0.1:5000'}\n"
-                   f"storage: {{filesystem: {{rootdirectory: '{instance.dir}/registry'}}}}\n")
-    process = subprocess.Popen(instance.command("docker-registry", "serve", config), stdin=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: is_registry(instance), 20, "docker-registry")
-        instance.docker("tag", "busybox:test", "127.0.0.1:5000/busybox:1")
-        instance.docker("push", "127.0.0.1:5000/busybox:1")
-        instance.docker("rmi", "127.0.0.1:5000/busybox:1")
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-def is_registry(instance):
-    try:
-        return instance.http("GET", "http://127.0.0.1:5000/v2/").status == 200
-    except OSError:
-        return False
-
-
-def scenario(name):
-    marks = pytest.mark.xfail(strict=False, reason="digest resolution") if name in FROM_REGISTRY else ()
-    return pytest.param(name, marks=marks)
-
-
-@pytest.mark.parametrize("name", map(scenario, SCENARIOS))
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_reports_what_the_reference_reports(bed, name, request, tmp_path):
     if name == "fail-port-conflict":
         request.getfixturevalue("occupied_port")
-    if name in FROM_REGISTRY:
-        request.getfixturevalue("registry")
     recorded = transcript.load(name)
     host_path = {"/lab/rootfs": f"{bed.directory}/host-path"}
     ours = transcript.Replay(bed.cp, recorded, host_path).run()

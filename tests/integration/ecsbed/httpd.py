@@ -33,6 +33,8 @@ class Connection:
         self.reset = False
 
     def read_request(self):
+        if self.file.peek(1)[:1] == b"\x16":     # a TLS client at a port without TLS
+            return None
         line = self.file.readline(65536)
         if not line.strip():
             return None

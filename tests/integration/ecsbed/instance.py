@@ -58,12 +58,12 @@ def kill_and_wait(pids, timeout=5):
 class Instance:
     """up() makes it, down() takes everything away again, whatever state it is in."""
 
-    def __init__(self, name=None, live_restore=False):
+    def __init__(self, name=None, live_restore=False, docker_options=()):
         self.name = name or f"e{os.getpid()}-{next(_numbers)}"
         self.dir = f"{ROOT}/{self.name}"
         self.netns = f"/run/netns/ecsd-{self.name}"
         self.docker_socket = f"{self.dir}/docker.sock"
-        self.live_restore = live_restore
+        self.live_restore, self.docker_options = live_restore, docker_options
         self.holder = None   # keeps the mount namespace
         self.dockerd = None
         self._beds = itertools.count(1)
@@ -218,7 +218,7 @@ class Instance:
             os.unlink(pid_file)
         options = ["--data-root", f"{self.dir}/data", "--exec-root", f"{self.dir}/exec",
                    "--pidfile", f"{self.dir}/dockerd.pid", "--host", f"unix://{self.docker_socket}",
-                   "--bip", f"{BRIDGE_ADDRESS}/24", "--userland-proxy=false"]
+                   "--bip", f"{BRIDGE_ADDRESS}/24", "--userland-proxy=false", *self.docker_options]
         if self.live_restore:
             options.append("--live-restore")
         with open(f"{self.dir}/dockerd.log", "ab") as log:

@@ -1,4 +1,4 @@
-"""Validates request bodies against botocore's model of the ECS API, strictly: unknown members, wrong types,
+"""Validates request bodies against botocore's model of an API (ECS unless named), strictly: unknown members, wrong types,
 missing members and unknown enumeration values are all problems."""
 
 import functools
@@ -10,20 +10,20 @@ NEWER_MEMBERS = {("RegisterContainerInstance", "clientToken"), ("DiscoverPollEnd
 
 
 @functools.lru_cache(maxsize=None)
-def _service():
-    return botocore.session.Session().get_service_model("ecs")
+def _service(name):
+    return botocore.session.Session().get_service_model(name)
 
 
-def problems(operation, body):
+def problems(operation, body, service="ecs"):
     """What is wrong with the body of a call: a list of texts."""
-    if operation not in _service().operation_names:
+    if operation not in _service(service).operation_names:
         return [f"unknown operation {operation}"]
     if not isinstance(body, dict):
         return [f"the body is no JSON object: {body!r}"]
     known = {name: value for name, value in body.items() if (operation, name) not in NEWER_MEMBERS}
     found = [f"{name} is not a string" for name in body.keys() - known.keys()
              if not isinstance(body[name], str)]
-    _check(_service().operation_model(operation).input_shape, known, operation, found)
+    _check(_service(service).operation_model(operation).input_shape, known, operation, found)
     return found
 
 

@@ -5,7 +5,9 @@ import os
 import ssl
 import subprocess
 
-NAMES = "IP:127.0.0.1,IP:10.99.0.1,DNS:localhost"
+# Docker does not verify registries in 127.0.0.0/8; this address is given to the loopback where one is needed.
+REGISTRY_ADDRESS = "10.255.0.1"
+NAMES = f"IP:127.0.0.1,IP:10.99.0.1,IP:{REGISTRY_ADDRESS},DNS:localhost"
 
 
 class Pki:
@@ -18,6 +20,7 @@ class Pki:
         _openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-keyout", self.ca_key,
                  "-out", self.ca, "-subj", "/CN=ecsd test CA")
         self.server_context = self.context("server")
+        self.server_cert, self.server_key = (os.path.join(directory, f"server.{end}") for end in ("pem", "key"))
 
     def context(self, name, alternative_names=NAMES, days=30):
         """TLS of a server with a certificate of its own; negative days: it is out of date."""
