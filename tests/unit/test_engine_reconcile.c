@@ -128,12 +128,83 @@ static void test_cached_image_spares_the_pull(void **state)
 	cached.inspect_before_pull = true;
 	expect_actions(task, &cached, "a:image-inspect");
 	image_known(task);
-	expect_actions(task, &cached, "a=MANIFEST_PULLED");
+	expect_actions(task, &cached, "a=MANIFEST_PULLED"); // this daemon cannot be asked for digests
+	cached.manifest_calls = true;
+	expect_actions(task, &cached, "a:manifest");
 	task->containers[0].known = CONTAINER_MANIFEST_PULLED;
 	task->known = TASK_MANIFEST_PULLED;
 	expect_actions(task, &cached, "a:pull"); // inspected, but not there
 	task->containers[0].image_id = xstrdup("sha256:1");
 	expect_actions(task, &cached, "a=PULLED");
+	task_free(task);
+}
+
+static void test_digest_before_the_pull(void **state)
+{
+	(void)state;
+	struct task *task = make_task(1, "a");
+	struct container *a = &task->containers[0];
+	struct reconcile_env asks = env;
+	asks.manifest_calls = true;
+	expect_actions(task, &asks, "a:manifest");
+	a->in_flight = OP_MANIFEST;
+	expect_actions(task, &asks, "");
+	a->desired = CONTAINER_STOPPED;
+	expect_actions(task, &asks, "task:stop");
+	task->desired = TASK_STOPPED;
+	expect_actions(task, &asks, "a=STOPPED");
+	a->in_flight = OP_NONE;
+	a->desired = CONTAINER_RUNNING;
+	task->desired = TASK_RUNNING;
+	free(a->image);
+	a->image = xstrdup("i@sha256:1"); // has its digest
+	expect_actions(task, &asks, "a=MANIFEST_PULLED");
+	// once: it was pulled before, and is still there
+	free(a->image);
+	a->image = xstrdup("i");
+	a->pulled_before = true;
+	expect_actions(task, &asks, "a:image-inspect");
+	a->image_id = xstrdup("sha256:1");
+	expect_actions(task, &asks, "a=MANIFEST_PULLED");
+	a->known = CONTAINER_MANIFEST_PULLED;
+	task->known = TASK_MANIFEST_PULLED;
+	expect_actions(task, &asks, "a=PULLED");
+	task_free(task);
+}
+
+static void test_logins_wait_for_the_role(void **state)
+{
+	(void)state;
+	struct task *task = make_task(1, "a");
+	struct container *a = &task->containers[0];
+	struct reconcile_env asks = env;
+	asks.manifest_calls = true;
+	a->registry_auth.type = REGISTRY_ECR;
+	expect_actions(task, &asks, "a:manifest"); // the instance's own role
+	a->registry_auth.use_execution_role = true;
+	expect_actions(task, &asks, "a:manifest"); // the task has none: it is told so
+	task->execution_credentials_id = xstrdup("id");
+	expect_actions(task, &asks, "");
+	a->desired = CONTAINER_STOPPED;
+	expect_actions(task, &asks, "task:stop"); // a stop does not wait
+	a->desired = CONTAINER_RUNNING;
+	task->role_known = true;
+	expect_actions(task, &asks, "a:manifest");
+	a->registry_auth.type = REGISTRY_ASM;
+	expect_actions(task, &asks, "a:registry-login");
+	a->in_flight = OP_LOGIN;
+	expect_actions(task, &asks, "");
+	a->in_flight = OP_NONE;
+	a->registry_login = xstrdup("{}");
+	expect_actions(task, &asks, "a:manifest");
+	// After a restart the login is gone.
+	a->known = CONTAINER_MANIFEST_PULLED;
+	task->known = TASK_MANIFEST_PULLED;
+	expect_actions(task, &asks, "a:pull");
+	free(TAKE(a->registry_login));
+	expect_actions(task, &asks, "a:registry-login");
+	task->role_known = false;
+	expect_actions(task, &asks, "");
 	task_free(task);
 }
 
@@ -430,6 +501,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_launch_steps),
 		cmocka_unit_test(test_cached_image_spares_the_pull),
+		cmocka_unit_test(test_digest_before_the_pull),
+		cmocka_unit_test(test_logins_wait_for_the_role),
 		cmocka_unit_test(test_unknown_outcome_is_asked_first),
 		cmocka_unit_test(test_essential_exit_stops_the_task),
 		cmocka_unit_test(test_non_essential_exit_does_not),
