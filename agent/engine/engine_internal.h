@@ -86,6 +86,7 @@ struct engine {
 enum {
 	RETRY_LIST_MS = 1000,   // after a list call that failed when one is needed
 	CONFLICTS_MAX = 8,      // "name in use" in a row: then it is something else
+	VERDICT_MS = 200,       // in which Docker has noted why the kernel killed a process
 	RESYNC_MS = 60 * 1000,  // how often Docker's list is compared with what is known
 	RETRY_COMMIT_MS = 1000, // after a commit that failed
 	UNKNOWN_BACKOFF_MIN_MS = 200,

@@ -6,6 +6,7 @@
 #include "engine/task_cgroup.h"
 #include "engine/pulls.h"
 #include <inttypes.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -186,9 +187,24 @@ static void observe_running(struct container_ref *ref, const struct docker_conta
 	engine_back_off(ref);
 }
 
+// Docker notes the kernel's out-of-memory kill by an event of its own, which may come after the exit: a kill that nobody
+// asked for is looked at once more.
+static bool verdict_may_come(struct container_ref *ref, const struct docker_container *info)
+{
+	struct container *c = ref_container(ref);
+	if (info->oom_killed || info->exit_code != 128 + SIGKILL || c->desired == CONTAINER_STOPPED || c->looked_twice)
+		return false;
+	c->looked_twice = true;
+	c->must_inspect = true;
+	c->not_before = loop_now(ref->engine->o.loop) + VERDICT_MS;
+	return true;
+}
+
 static void observe_ended(struct container_ref *ref, const struct docker_container *info)
 {
 	struct container *c = ref_container(ref);
+	if (verdict_may_come(ref, info))
+		return;
 	// Out of memory is a verdict only for a container that no longer runs (research/users.md 13).
 	if (info->oom_killed)
 		container_set_error(c, "OutOfMemoryError", "Container killed due to memory usage");
@@ -213,10 +229,14 @@ void engine_observe(struct container_ref *ref, const struct docker_container *in
 	c->start_unknown = false;
 	// A container that never started is started (again): State.Error then tells of a start call that was cut off, by
 	// a kill of ours or of the daemon. A start that the daemon refuses has its own answer.
-	if (info->running)
+	if (info->running && c->looked_twice) { // its end was seen; somebody has started it again
+		engine_advance(ref, CONTAINER_STOPPED);
+		engine_stop_stray(ref);
+	} else if (info->running) {
 		observe_running(ref, info);
-	else if (info->started || info->dead)
+	} else if (info->started || info->dead) {
 		observe_ended(ref, info);
+	}
 }
 
 void engine_observe_missing(struct container_ref *ref)
@@ -281,7 +301,8 @@ static void on_event(const struct docker_event *event, void *arg)
 	default:
 		return;
 	}
-	c->not_before = 0; // Docker speaks: no reason to wait
+	if (!c->looked_twice)
+		c->not_before = 0; // Docker speaks: no reason to wait
 	engine_touch(ref->entry);
 }
 

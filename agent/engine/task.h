@@ -151,6 +151,7 @@ struct container {
 	uint32_t conflicts;             // create calls in a row that were answered "name in use"
 	bool start_unknown;             // a start call had no answer: it may still take effect
 	uint32_t failures;              // operations in a row of which nothing is known (time-out, no answer)
+	bool looked_twice;              // at an exit that may have been for lack of memory
 	bool exit_seen;                 // the pidfd said so; Docker has not yet
 	bool must_inspect;              // something happened (event, process exit, unknown outcome): ask Docker
 	bool pulled_before;             // pull behaviour once: the image has been pulled by this agent (pulled.h)
