@@ -8,6 +8,7 @@
 #include "aws/imds.h"
 #include "commands.h"
 #include "common/backoff.h"
+#include "common/host.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/util.h"
@@ -232,6 +233,10 @@ static bool make_engine(struct app *app)
 		.cleanup_jitter_ms = app->config.task_cleanup_jitter_ms,
 		.port_first = app->config.dynamic_port_first,
 		.port_last = app->config.dynamic_port_last,
+		.host_cpu = host_cpu_units(),
+		.host_memory_mib = host_memory_mib() - app->config.reserved_memory_mib,
+		.reserved_tcp = &app->config.reserved_tcp,
+		.reserved_udp = &app->config.reserved_udp,
 		.exclude_ipv6_bindings = app->config.exclude_ipv6_port_binding != NO,
 		.cgroup_cpu_period_us = app->config.cgroup_cpu_period_us,
 		.task_pids_limit = app->config.task_pids_limit,

@@ -1,16 +1,14 @@
 // RegisterContainerInstance (control-plane.md §7).
+#include "common/host.h"
 #include "common/log.h"
 #include "common/util.h"
 #include "control/instance_private.h"
 #include "docker/docker.h"
 #include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 
 // control-plane.md §7.5: for document and signature each
 #define IDENTITY_BUDGET_MS 30000
-#define CPU_UNITS_PER_CORE 1024
-enum { MEMINFO_MAX = 65536 };
 
 static void on_outpost(const char *body, long status, const struct error *err, void *arg);
 static void start_round(void *arg);
@@ -26,8 +24,6 @@ static void on_registered(struct instance *instance, json_object *body);
 static void on_refused(struct instance *instance, const struct aws_response *response);
 static void create_cluster(struct instance *instance);
 static void next_round(struct instance *instance, const char *why);
-static int64_t usable_cpus(void);
-static int64_t memory_mib(void);
 static void copy_string(char **member, const char *value);
 
 void instance_register(struct instance *instance)
@@ -147,8 +143,8 @@ static void send_registration(struct instance *instance)
 		.outpost_arn = instance->outpost_arn,
 		.docker_api_min = docker_api_version_min(instance->options.docker),
 		.docker_api_max = docker_api_version_max(instance->options.docker),
-		.cpu_units = usable_cpus() * CPU_UNITS_PER_CORE,
-		.memory_mib = memory_mib(),
+		.cpu_units = host_cpu_units(),
+		.memory_mib = host_memory_mib(),
 	};
 
 	body = registration_build(&registration, config, &err);
@@ -285,31 +281,6 @@ static void create_cluster(struct instance *instance)
 	json_add_string(body, "clusterName", DEFAULT_CLUSTER);
 	instance->call =
 		aws_client_call(instance->ecs, "CreateCluster", body, AWS_RETRY_STANDARD, on_cluster, instance);
-}
-
-// --- facts of the host ---
-
-static int64_t usable_cpus(void)
-{
-	cpu_set_t set;
-	long online;
-
-	if (sched_getaffinity(0, sizeof(set), &set) == 0)
-		return CPU_COUNT(&set);
-	online = sysconf(_SC_NPROCESSORS_ONLN); // more than 1024 processors
-	return online > 0 ? online : 1;
-}
-
-static int64_t memory_mib(void)
-{
-	_cleanup_free_ char *text = read_file("/proc/meminfo", MEMINFO_MAX, NULL);
-	const char *line = text ? strstr(text, "MemTotal:") : NULL;
-	unsigned long long kib;
-
-	if (line && sscanf(line, "MemTotal: %llu kB", &kib) == 1)
-		return (int64_t)(kib / 1024);
-	log_error("cannot read the memory size from /proc/meminfo", NULL);
-	return 0;
 }
 
 static void copy_string(char **member, const char *value)

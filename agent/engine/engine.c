@@ -4,6 +4,7 @@
 #include "common/util.h"
 #include "cgroups/cgroups.h"
 #include "docker/create_request.h"
+#include "engine/admit.h"
 #include "engine/pulls.h"
 
 // --- life ---
@@ -16,6 +17,8 @@ struct engine *engine_new(const struct engine_options *options)
 	engine->o = *options;
 	engine->o.cluster = xstrdup(options->cluster ? options->cluster : "");
 	engine->o.region = xstrdup(options->region ? options->region : "");
+	admit_totals(&engine->host, options->host_cpu, options->host_memory_mib, options->reserved_tcp,
+		     options->reserved_udp);
 	timer_init(&engine->wake, options->loop, engine_wake_due, engine);
 	timer_init(&engine->retry, options->loop, engine_retry_commit, engine);
 	timer_init(&engine->resync, options->loop, on_resync, engine);
@@ -37,6 +40,7 @@ static void entry_free(struct entry *entry)
 		record_done(&entry->records[i]);
 	free(entry->records);
 	free(entry->refs);
+	free(entry->need.ports);
 	free(entry->mark_refused);
 	task_free(entry->task);
 	free(entry);
@@ -90,6 +94,7 @@ struct entry *engine_insert(struct engine *engine, struct task *task)
 	for (size_t i = 0; i < task->container_count; i++)
 		entry->refs[i] = (struct container_ref){engine, entry, i};
 	task->jitter = random_unit();
+	admit_entry(entry);
 	engine->entries = xreallocarray(engine->entries, engine->count + 1, sizeof(struct entry *));
 	engine->entries[engine->count++] = entry;
 	engine_touch(entry);

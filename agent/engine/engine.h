@@ -26,6 +26,9 @@ struct engine_options {
 	uint64_t pull_timeout_ms, manifest_timeout_ms; // of everything that belongs to one; 0: none
 	uint64_t stop_timeout_ms, cleanup_wait_ms, cleanup_jitter_ms;
 	uint16_t port_first, port_last; // dynamic host ports
+	// What this host offers to tasks, as registered: reserved memory is taken off. Lists of decimal texts; not kept.
+	int64_t host_cpu, host_memory_mib;
+	const struct json_strings *reserved_tcp, *reserved_udp;
 	bool exclude_ipv6_bindings;
 	bool cgroup_v2;                // the host's, for the create request
 	uint64_t cgroup_cpu_period_us; // of tasks with CPU of their own

@@ -1,6 +1,7 @@
 // Shared by the files of the engine; nobody else includes it.
 //
 //   engine.c      tasks in memory, what the control plane asks
+//   admit.c       who waits for the host's resources
 //   turn.c        the turn's end: reconcile, grant (slots.c), commit (commit.c), effects
 //   operations.c  starts operations on Docker and takes their answers
 //   pulls.c       login, digest and pull of a container's image; fetch.c shares them, pulled.c remembers them
@@ -13,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/pulled.h"
 #include "engine/reconcile.h"
+#include "engine/schedule.h"
 
 struct entry;
 
@@ -50,6 +52,10 @@ struct entry {
 	bool rebuilt, rebuilt_running; // from Docker's labels; with a container that runs
 	bool remove_cgroup;            // once the facts are on disk
 	bool told_stopped;
+	struct host_need need; // of the host's resources (admit.h)
+	enum host_state host;
+	bool admitted;    // out of the queue in this turn: decide again
+	bool queue_told;  // logged that it waits
 	uint64_t wake_at; // loop time, 0: none
 	int64_t mark_id;  // reported up to here, to be written; 0: nothing to write
 	char *mark_refused;
@@ -70,9 +76,10 @@ struct engine {
 	struct cgroups *cgroups; // borrowed; NULL: none
 	bool limit_tasks;        // new tasks get a cgroup
 	bool ready, commit_failed;
-	bool rebuilt;     // nothing is left to rebuild: to be written
-	bool docker_away; // the event stream is cut
-	bool reopened;    // the event stream was: the next list answer clears all waiting
+	bool rebuilt;            // nothing is left to rebuild: to be written
+	bool docker_away;        // the event stream is cut
+	bool reopened;           // the event stream was: the next list answer clears all waiting
+	struct host_totals host; // what tasks may have
 	struct after_commit *after;
 	size_t after_count;
 	struct timer wake, resync, retry;

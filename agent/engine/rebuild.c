@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/util.h"
 #include "docker/create_request.h"
+#include "engine/admit.h"
 
 // A definition that task_decode() reads, from the label's list of the task's containers.
 static json_object *definition_from_label(json_object *labels, json_object *label)
@@ -91,6 +92,7 @@ static void rebuild_container(struct engine *engine, const struct docker_summary
 	c->health_check_docker = json_object_get_boolean(json_get(label, "health"));
 	c->must_inspect = true;
 	entry->rebuilt_running |= str_equal(summary->state, "running") || str_equal(summary->state, "paused");
+	admit_holder(entry);
 }
 
 void engine_rebuild(struct engine *engine, const struct docker_summary *list, size_t count)

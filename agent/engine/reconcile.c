@@ -261,6 +261,8 @@ void reconcile(const struct task *task, const struct reconcile_env *env, struct 
 		add(out, ACTION_FORGET);
 		return;
 	}
+	if (task->queued && task->desired != TASK_STOPPED)
+		return;
 	for (size_t i = 0; i < task->container_count; i++)
 		reconcile_container(task, i, env, out);
 	bool decision = false;

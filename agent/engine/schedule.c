@@ -38,3 +38,49 @@ uint16_t schedule_port(const uint8_t *used, uint16_t first, uint16_t last_port, 
 	}
 	return 0;
 }
+
+// --- host resources ---
+
+static bool ports_meet(const struct host_need *need, const uint8_t *tcp, const uint8_t *udp)
+{
+	for (size_t i = 0; i < need->port_count; i++) {
+		if (port_used(need->ports[i].udp ? udp : tcp, need->ports[i].port))
+			return true;
+	}
+	return false;
+}
+
+static void take(struct host_totals *used, const struct host_need *need)
+{
+	used->cpu += need->cpu;
+	used->memory_mib += need->memory_mib;
+	for (size_t i = 0; i < need->port_count; i++)
+		port_mark(need->ports[i].udp ? used->udp : used->tcp, need->ports[i].port);
+}
+
+void schedule_host(const struct host_totals *totals, struct host_ask *asks, size_t count)
+{
+	struct host_totals used = *totals;
+	used.cpu = used.memory_mib = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (asks[i].state == HOST_HOLDS)
+			take(&used, asks[i].need);
+	}
+	bool blocked = false;
+	for (size_t i = 0; i < count; i++) {
+		const struct host_need *need = asks[i].need;
+		if (asks[i].state != HOST_WAITS)
+			continue;
+		if (need->cpu > totals->cpu || need->memory_mib > totals->memory_mib ||
+		    ports_meet(need, totals->tcp, totals->udp)) {
+			asks[i].state = HOST_NEVER;
+		} else if (!blocked && used.cpu + need->cpu <= totals->cpu &&
+			   used.memory_mib + need->memory_mib <= totals->memory_mib &&
+			   !ports_meet(need, used.tcp, used.udp)) {
+			asks[i].state = HOST_HOLDS;
+			take(&used, need);
+		} else {
+			blocked = true;
+		}
+	}
+}

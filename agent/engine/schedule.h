@@ -1,6 +1,9 @@
 // schedule(host): who may act now. Pure. Grants pull and create slots and dynamic host ports, first in,
 // first out over tasks in the order of their acceptance.
 //
+// Before any slot a task needs its share of the host (CPU, memory, static host ports; task-engine.md §9): schedule_host()
+// admits tasks in the order of their acceptance; the first that does not fit holds up all behind it.
+//
 // An operation that has been under way longer than SCHEDULE_STUCK_MS no longer counts against its
 // bound (up to a hard cap), so that stuck calls never hold up healthy ones.
 #pragma once
@@ -44,3 +47,31 @@ static inline void port_mark(uint8_t *used, uint16_t port)
 {
 	used[port >> 3] |= (uint8_t)(1u << (port & 7));
 }
+
+// --- host resources ---
+
+struct host_port {
+	uint16_t port;
+	bool udp;
+};
+struct host_need {
+	int64_t cpu, memory_mib; // CPU units
+	struct host_port *ports; // static host ports; those ecsd picks are not accounted
+	size_t port_count;
+};
+struct host_totals {
+	int64_t cpu, memory_mib;      // as registered: reserved memory is taken off
+	uint8_t tcp[8192], udp[8192]; // bitmaps of reserved ports: no task may have them
+};
+enum host_state {
+	HOST_NONE,  // not subject to it: nothing needed, FARGATE, stopped
+	HOST_WAITS, // in the queue
+	HOST_HOLDS, // has its share until it is known STOPPED
+	HOST_NEVER, // out: even an empty host would not do
+};
+struct host_ask {
+	const struct host_need *need;
+	enum host_state state;
+};
+// asks: those of the oldest task first. Turns HOST_WAITS into HOST_HOLDS or HOST_NEVER, or leaves it.
+void schedule_host(const struct host_totals *totals, struct host_ask *asks, size_t count);

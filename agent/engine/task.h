@@ -202,6 +202,7 @@ struct task {
 	void *cgroup_call;          // the removal under way
 	uint64_t cgroup_not_before; // loop time: no removal before
 	uint32_t cgroup_failures;   // removals in a row that failed
+	bool queued;                // waits for resources of the host: no step is taken for its containers (admit.h)
 };
 
 struct task *task_new(void);

@@ -4,6 +4,7 @@
 
 #include "common/log.h"
 #include "common/util.h"
+#include "engine/admit.h"
 #include "engine/task_cgroup.h"
 #include "config/config.h"
 #include "engine/pulls.h"
@@ -99,6 +100,27 @@ static void decide(struct engine *engine, struct entry *entry, struct plans *pla
 			entry->wake_at = action->at;
 	}
 	actions_free(&actions);
+}
+
+static void decide_all(struct engine *engine, struct plans *plans)
+{
+	for (size_t i = 0; i < engine->count; i++) {
+		struct entry *entry = engine->entries[i];
+		if (entry->touched && !entry->refused) {
+			entry->touched = false;
+			decide(engine, entry, plans);
+		}
+	}
+	// A task that stopped has freed what another one waits for.
+	while (admit_queue(engine)) {
+		for (size_t i = 0; i < engine->count; i++) {
+			struct entry *entry = engine->entries[i];
+			if (entry->admitted) {
+				entry->admitted = entry->touched = false;
+				decide(engine, entry, plans);
+			}
+		}
+	}
 }
 
 // --- effects ---
@@ -198,13 +220,8 @@ void engine_turn_end(void *arg)
 	if (engine->commit_failed || !anything_to_do(engine))
 		return;
 	struct plans plans = {0};
-	for (size_t i = 0; engine->ready && i < engine->count; i++) {
-		struct entry *entry = engine->entries[i];
-		if (entry->touched && !entry->refused) {
-			entry->touched = false;
-			decide(engine, entry, &plans);
-		}
-	}
+	if (engine->ready)
+		decide_all(engine, &plans);
 	if (plans.count > 0)
 		turn_grant(engine, &plans);
 	bool committed = turn_commit(engine);

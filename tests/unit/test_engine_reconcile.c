@@ -208,6 +208,19 @@ static void test_logins_wait_for_the_role(void **state)
 	task_free(task);
 }
 
+static void test_queued_task_waits_unless_it_stops(void **state)
+{
+	(void)state;
+	struct task *task = make_task(1, "a");
+	task->queued = true;
+	expect_actions(task, &env, "");
+	task->containers[0].desired = CONTAINER_STOPPED;
+	expect_actions(task, &env, "task:stop");
+	task->desired = TASK_STOPPED;
+	expect_actions(task, &env, "a=STOPPED");
+	task_free(task);
+}
+
 static void test_unknown_outcome_is_asked_first(void **state)
 {
 	(void)state;
@@ -503,6 +516,7 @@ int main(void)
 		cmocka_unit_test(test_cached_image_spares_the_pull),
 		cmocka_unit_test(test_digest_before_the_pull),
 		cmocka_unit_test(test_logins_wait_for_the_role),
+		cmocka_unit_test(test_queued_task_waits_unless_it_stops),
 		cmocka_unit_test(test_unknown_outcome_is_asked_first),
 		cmocka_unit_test(test_essential_exit_stops_the_task),
 		cmocka_unit_test(test_non_essential_exit_does_not),
