@@ -213,6 +213,25 @@ static void make_registry(struct app *app)
 								.arg = app});
 }
 
+static struct image_settings image_settings(const struct config *config)
+{
+	return (struct image_settings){
+		.disabled = config->image_cleanup_disabled || config->pull_behavior == PULL_PREFER_CACHED,
+		.untracked = config->untracked_image_cleanup,
+		.interval_ms = config->image_cleanup_interval_ms,
+		.min_age_ms = config->image_cleanup_age_ms,
+		.untracked_min_age_ms = config->untracked_image_cleanup_age_ms,
+		.untracked_container_age_ms = config->task_cleanup_wait_ms,
+		.images_per_cycle = config->images_deleted_per_cycle,
+		.containers_per_cycle = config->untracked_containers_deleted_per_cycle,
+		.excluded = &config->image_cleanup_exclusions,
+		.disk_high = (unsigned)config->image_disk_high_percent,
+		.disk_low = (unsigned)config->image_disk_low_percent,
+		.inodes_high = (unsigned)config->image_inodes_high_percent,
+		.inodes_low = (unsigned)config->image_inodes_low_percent,
+	};
+}
+
 static bool make_engine(struct app *app)
 {
 	struct error err = {0};
@@ -233,6 +252,7 @@ static bool make_engine(struct app *app)
 		.cleanup_jitter_ms = app->config.task_cleanup_jitter_ms,
 		.port_first = app->config.dynamic_port_first,
 		.port_last = app->config.dynamic_port_last,
+		.images = image_settings(&app->config),
 		.host_cpu = host_cpu_units(),
 		.host_memory_mib = host_memory_mib() - app->config.reserved_memory_mib,
 		.reserved_tcp = &app->config.reserved_tcp,

@@ -352,6 +352,7 @@ static void finish_list(struct docker_call *call, const struct docker_error *err
 			.id = text_of(item, "Id"),
 			.name = xstrdup(own_name(json_get(item, "Names"))),
 			.state = text_of(item, "State"),
+			.image_id = text_of(item, "ImageID"),
 			.labels = labels_of(item),
 			.created_s = json_object_get_int64(json_get(item, "Created")),
 		};
@@ -361,6 +362,7 @@ static void finish_list(struct docker_call *call, const struct docker_error *err
 		free(list[i].id);
 		free(list[i].name);
 		free(list[i].state);
+		free(list[i].image_id);
 		json_object_put(list[i].labels);
 	}
 	free(list);

@@ -62,6 +62,7 @@ struct docker_call *docker_ping(struct docker *docker, uint64_t timeout_ms,
 
 // What the daemon says of its host. Texts are "" if it does not say (CgroupVersion: before 20.10).
 struct docker_info {
+	const char *root;                           // DockerRootDir, on the daemon's side
 	const char *cgroup_driver, *cgroup_version; // "cgroupfs"/"systemd"/"none", "1"/"2"
 };
 struct docker_call *docker_info(struct docker *docker,
@@ -116,6 +117,7 @@ struct docker_call *docker_remove(struct docker *docker, const char *id,
 
 struct docker_summary {
 	char *id, *name, *state;
+	char *image_id; // "sha256:..."
 	json_object *labels;
 	int64_t created_s;
 };
@@ -129,6 +131,7 @@ struct docker_call *docker_list(struct docker *docker, const char *label,
 struct docker_image {
 	char *id;
 	struct json_strings repo_digests, env; // env: KEY=VALUE
+	int64_t size;                          // bytes
 };
 struct docker_call *docker_image_inspect(struct docker *docker, const char *reference,
 					 void (*done)(const struct docker_error *err, const struct docker_image *image,

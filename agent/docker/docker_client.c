@@ -91,7 +91,10 @@ static void finish_info(struct docker_call *call, const struct docker_error *err
 {
 	const char *driver = body ? json_get_string(body, "CgroupDriver") : NULL;
 	const char *version = body ? json_get_string(body, "CgroupVersion") : NULL;
-	struct docker_info info = {.cgroup_driver = driver ? driver : "", .cgroup_version = version ? version : ""};
+	const char *root = body ? json_get_string(body, "DockerRootDir") : NULL;
+	struct docker_info info = {.root = root ? root : "",
+				   .cgroup_driver = driver ? driver : "",
+				   .cgroup_version = version ? version : ""};
 	call->done.info(err, err->failure == DOCKER_OK ? &info : NULL, call->arg);
 }
 

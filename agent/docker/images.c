@@ -118,6 +118,7 @@ static void finish_image_inspect(struct docker_call *call, const struct docker_e
 		.id = copy,
 		.repo_digests = strings_of(body, "RepoDigests", DIGESTS_MAX),
 		.env = strings_of(json_get(body, "Config"), "Env", ENV_MAX),
+		.size = json_object_get_int64(json_get(body, "Size")),
 	};
 	call->done.image(err, &image, call->arg);
 	free(image.repo_digests.items);

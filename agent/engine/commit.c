@@ -4,6 +4,7 @@
 
 #include "common/log.h"
 #include "common/util.h"
+#include "engine/image_cycle.h"
 
 bool turn_entry_dirty(const struct entry *entry)
 {
@@ -76,6 +77,8 @@ static int write_all(struct engine *engine, struct error *err)
 	if (r == 0)
 		r = pulled_write(engine, err);
 	if (r == 0)
+		r = image_cycle_write(engine->images, store, err);
+	if (r == 0)
 		r = store_commit(store, err);
 	if (r < 0) {
 		store_rollback(store);
@@ -86,7 +89,7 @@ static int write_all(struct engine *engine, struct error *err)
 
 bool turn_commit(struct engine *engine)
 {
-	bool dirty = engine->rebuilt || pulled_dirty(engine);
+	bool dirty = engine->rebuilt || pulled_dirty(engine) || image_cycle_dirty(engine->images);
 	for (size_t i = 0; i < engine->count; i++)
 		dirty |= turn_entry_dirty(engine->entries[i]);
 	if (!dirty)
@@ -104,6 +107,7 @@ bool turn_commit(struct engine *engine)
 		return false;
 	}
 	engine->rebuilt = false;
+	image_cycle_written(engine->images);
 	for (size_t i = 0; i < engine->count; i++)
 		entry_written(engine->entries[i]);
 	pulled_written(engine);

@@ -5,6 +5,7 @@
 #include "cgroups/cgroups.h"
 #include "docker/create_request.h"
 #include "engine/admit.h"
+#include "engine/image_cycle.h"
 #include "engine/pulls.h"
 
 // --- life ---
@@ -19,6 +20,7 @@ struct engine *engine_new(const struct engine_options *options)
 	engine->o.region = xstrdup(options->region ? options->region : "");
 	admit_totals(&engine->host, options->host_cpu, options->host_memory_mib, options->reserved_tcp,
 		     options->reserved_udp);
+	engine->images = image_cycle_new(engine, &options->images);
 	timer_init(&engine->wake, options->loop, engine_wake_due, engine);
 	timer_init(&engine->retry, options->loop, engine_retry_commit, engine);
 	timer_init(&engine->resync, options->loop, on_resync, engine);
@@ -34,8 +36,10 @@ static void entry_free(struct entry *entry)
 		cgroups_call_cancel(c->cgroup_call);
 		engine_release_process(c);
 	}
-	if (entry->task)
+	if (entry->task) {
 		cgroups_call_cancel(entry->task->cgroup_call);
+		docker_call_cancel(entry->task->volume_call);
+	}
 	for (size_t i = 0; i < entry->record_count; i++)
 		record_done(&entry->records[i]);
 	free(entry->records);
@@ -53,6 +57,7 @@ struct engine *engine_free(struct engine *engine)
 	loop_set_turn_end(engine->o.loop, NULL, NULL);
 	docker_events_stop(engine->o.docker);
 	docker_call_cancel(engine->list_call);
+	engine->images = image_cycle_free(engine->images);
 	for (size_t i = 0; i < engine->count; i++)
 		entry_free(engine->entries[i]);
 	free(engine->entries);
@@ -208,6 +213,8 @@ int engine_load(struct engine *engine, struct error *err)
 	int r = store_load(engine->o.store, &visitor, &engine->last_transition, &engine->last_sequence, err);
 	if (r == 0)
 		r = pulled_load(engine, err);
+	if (r == 0)
+		r = image_cycle_load(engine->images, err);
 	if (r == 0)
 		log_info("state loaded", "tasks=%zu", engine->count);
 	engine->rebuilt = !engine->o.rebuild && store_needs_rebuild(engine->o.store); // there is nothing to rebuild

@@ -7,6 +7,7 @@
 
 #include "common/loop.h"
 #include "docker/docker.h"
+#include "engine/images.h"
 #include "engine/registry.h"
 #include "engine/report.h"
 #include "engine/store.h"
@@ -29,6 +30,7 @@ struct engine_options {
 	// What this host offers to tasks, as registered: reserved memory is taken off. Lists of decimal texts; not kept.
 	int64_t host_cpu, host_memory_mib;
 	const struct json_strings *reserved_tcp, *reserved_udp;
+	struct image_settings images;
 	bool exclude_ipv6_bindings;
 	bool cgroup_v2;                // the host's, for the create request
 	uint64_t cgroup_cpu_period_us; // of tasks with CPU of their own

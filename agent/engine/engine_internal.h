@@ -2,6 +2,7 @@
 //
 //   engine.c      tasks in memory, what the control plane asks
 //   admit.c       who waits for the host's resources
+//   image_cycle.c removes images that nobody uses, as images.c decides
 //   turn.c        the turn's end: reconcile, grant (slots.c), commit (commit.c), effects
 //   operations.c  starts operations on Docker and takes their answers
 //   pulls.c       login, digest and pull of a container's image; fetch.c shares them, pulled.c remembers them
@@ -17,6 +18,7 @@
 #include "engine/schedule.h"
 
 struct entry;
+struct image_cycle;
 
 // A container as callbacks know it: stable as long as its task is.
 struct container_ref {
@@ -80,6 +82,7 @@ struct engine {
 	bool docker_away;        // the event stream is cut
 	bool reopened;           // the event stream was: the next list answer clears all waiting
 	struct host_totals host; // what tasks may have
+	struct image_cycle *images;
 	struct after_commit *after;
 	size_t after_count;
 	struct timer wake, resync, retry;

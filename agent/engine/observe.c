@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/util.h"
 #include "docker/create_request.h"
+#include "engine/image_cycle.h"
 #include "engine/task_cgroup.h"
 #include "engine/pulls.h"
 #include <inttypes.h>
@@ -402,6 +403,7 @@ static void on_open(void *arg)
 	if (engine->ready)
 		return;
 	engine->ready = true;
+	image_cycle_start(engine->images);
 	for (size_t i = 0; i < engine->count; i++)
 		engine_touch(engine->entries[i]);
 	if (engine->on_ready)

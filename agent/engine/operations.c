@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "common/util.h"
 #include "docker/create_request.h"
+#include "engine/image_cycle.h"
 #include "engine/task_cgroup.h"
 #include "engine/pulls.h"
 #include <inttypes.h>
@@ -136,6 +137,7 @@ static void on_image(const struct docker_error *err, const struct docker_image *
 	str_replace(&c->image_id, image->id);
 	note_digest(c, image);
 	c->dirty = true;
+	image_cycle_used(ref->engine->images, c, image->size);
 }
 
 // --- create ---
@@ -342,25 +344,41 @@ static void start_stop(struct container_ref *ref)
 	c->call = docker_stop(docker_of(ref), c->docker_id, timeout_s, on_stopped, ref);
 }
 
+static void remove_volumes(struct container_ref *ref);
+
 static void on_volume_removed(const struct docker_error *err, void *arg)
 {
-	(void)arg;
+	struct container_ref *ref = arg;
+	struct task *task = ref->entry->task;
+	task->volume_call = NULL;
+	engine_touch(ref->entry);
+	if (err->failure == DOCKER_UNKNOWN) {
+		ref_container(ref)->removed = false; // asked again, and then the volumes
+		for (size_t i = 0; i < task->volume_count; i++)
+			task->volumes[i].removed = false;
+		engine_back_off(ref);
+		return;
+	}
 	if (err->failure != DOCKER_OK && err->failure != DOCKER_NOT_FOUND)
-		log_warn("volume not removed", "error=%s", err->message);
+		log_warn("volume not removed; left alone", "task=%s error=%s", task->arn, err->message);
+	remove_volumes(ref);
 }
 
-// The task's own volumes go with its last container.
+// The task's own volumes go with its last container, one after the other; the task is forgotten after the last.
 static void remove_volumes(struct container_ref *ref)
 {
-	const struct task *task = ref->entry->task;
+	struct task *task = ref->entry->task;
 	for (size_t i = 0; i < task->container_count; i++) {
 		const struct container *c = &task->containers[i];
 		if (!c->removed && (c->docker_id || c->docker_name))
 			return;
 	}
-	for (size_t i = 0; i < task->volume_count; i++) {
-		if (task->volumes[i].docker_name)
-			docker_volume_remove(docker_of(ref), task->volumes[i].docker_name, on_volume_removed, NULL);
+	for (size_t i = 0; i < task->volume_count && !task->volume_call; i++) {
+		struct volume *v = &task->volumes[i];
+		if (!v->docker_name || v->removed)
+			continue;
+		v->removed = true;
+		task->volume_call = docker_volume_remove(docker_of(ref), v->docker_name, on_volume_removed, ref);
 	}
 }
 

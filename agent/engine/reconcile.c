@@ -220,7 +220,7 @@ static void clean_up(const struct task *task, const struct reconcile_env *env, s
 		return; // a report still to be sent needs the task
 	double waited = (double)(env->wall_ms - task->known_ms) * env->scale;
 	double wait = (double)env->cleanup_wait_ms + task->jitter * (double)env->cleanup_jitter_ms;
-	if (waited < wait) {
+	if (waited < wait && !task->cleanup_now) {
 		wake(out, env->now + (uint64_t)(wait - waited) + 1);
 		return;
 	}
@@ -237,7 +237,7 @@ static void clean_up(const struct task *task, const struct reconcile_env *env, s
 		else
 			operate(out, i, OP_REMOVE);
 	}
-	if (!clean)
+	if (!clean || task->volume_call)
 		return;
 	// Last, and before the task is forgotten: whoever is killed in between still knows whose cgroup it is.
 	if (!task->in_cgroup || task->cgroup_removed || !env->cgroups)

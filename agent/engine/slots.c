@@ -5,6 +5,7 @@
 #include "common/util.h"
 #include "docker/create_request.h"
 #include "engine/fetch.h"
+#include "engine/image_cycle.h"
 #include "engine/schedule.h"
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -121,6 +122,16 @@ static bool prepare_create(struct engine *engine, struct container_ref *ref)
 	return true;
 }
 
+// Images: one that is being removed is neither pulled nor used, and a pull waits for room on the disk.
+static bool must_wait(struct engine *engine, const struct plan *plan)
+{
+	const struct container *c = ref_container(plan->ref);
+	bool uses = plan->operation == OP_PULL || plan->operation == OP_CREATE || plan->operation == OP_IMAGE_INSPECT;
+	if (uses && image_cycle_blocks(engine->images, c))
+		return true;
+	return plan->operation == OP_PULL && !image_cycle_may_pull(engine->images);
+}
+
 void turn_grant(struct engine *engine, struct plans *plans)
 {
 	size_t capacity = plans->count;
@@ -129,8 +140,11 @@ void turn_grant(struct engine *engine, struct plans *plans)
 	struct schedule_ask *asks = xcalloc(capacity + 1, sizeof(*asks));
 	uint64_t now = loop_now(engine->o.loop);
 	size_t count = 0;
-	for (size_t i = 0; i < plans->count; i++)
-		asks[count++] = (struct schedule_ask){.kind = kind_of(plans->items[i].operation)};
+	for (size_t i = 0; i < plans->count; i++) {
+		struct plan *plan = &plans->items[i];
+		plan->held = must_wait(engine, plan);
+		asks[count++] = (struct schedule_ask){.kind = plan->held ? SCHEDULE_FREE : kind_of(plan->operation)};
+	}
 	for (size_t i = 0; i < engine->count; i++) {
 		const struct task *task = engine->entries[i]->task;
 		for (size_t k = 0; k < task->container_count; k++) {
@@ -149,7 +163,7 @@ void turn_grant(struct engine *engine, struct plans *plans)
 	for (size_t i = 0; i < plans->count; i++) {
 		struct plan *plan = &plans->items[i];
 		struct entry *entry = plan->ref->entry;
-		plan->granted = asks[i].granted;
+		plan->granted = asks[i].granted && !plan->held;
 		if (plan->granted && plan->operation == OP_CREATE && !prepare_create(engine, plan->ref)) {
 			plan->granted = false;
 			loop_wake(engine->o.loop);

@@ -2,6 +2,7 @@
 
 #include "common/log.h"
 #include "common/util.h"
+#include "engine/images.h"
 #include "engine/store_codec.h"
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -23,6 +24,8 @@ enum statement {
 	SQL_REBUILT,
 	SQL_PUT_PULLED,
 	SQL_DELETE_PULLED,
+	SQL_PUT_IMAGE,
+	SQL_DELETE_IMAGE,
 	SQL_COUNT,
 };
 
@@ -44,6 +47,8 @@ static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS transition (id INTEGER PRIMARY KEY, task TEXT NOT NULL, container TEXT, status "
 	"INTEGER NOT NULL,"
 	" reason TEXT, exit_code INTEGER, at_ms INTEGER NOT NULL, reported INTEGER NOT NULL DEFAULT 0, refused TEXT);"
+	"CREATE TABLE IF NOT EXISTS image (id TEXT PRIMARY KEY, names TEXT NOT NULL, size INTEGER NOT NULL,"
+	" pulled_ms INTEGER NOT NULL, last_used_ms INTEGER NOT NULL);"
 	"CREATE INDEX IF NOT EXISTS transition_task ON transition (task, id);"
 	"CREATE TABLE IF NOT EXISTS pulled (image TEXT PRIMARY KEY, at_ms INTEGER NOT NULL);";
 
@@ -81,6 +86,10 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_MARK] = "UPDATE transition SET reported = 1, refused = ? WHERE task = ? AND id <= ? AND reported = 0",
 	// A refused task has no row: its report is all there is, and goes when it was delivered.
 	[SQL_PRUNE] = "DELETE FROM transition WHERE task = ?1 AND reported AND ?1 NOT IN (SELECT arn FROM task)",
+	[SQL_PUT_IMAGE] = ("INSERT INTO image (id, names, size, pulled_ms, last_used_ms) VALUES (?, ?, ?, ?, ?) ON "
+			   "CONFLICT (id) DO UPDATE SET names=excluded.names, size=excluded.size, "
+			   "pulled_ms=excluded.pulled_ms, last_used_ms=excluded.last_used_ms"),
+	[SQL_DELETE_IMAGE] = "DELETE FROM image WHERE id = ?",
 	[SQL_REBUILT] = "DELETE FROM meta WHERE key = 'rebuild'",
 	[SQL_PUT_PULLED] = "INSERT OR REPLACE INTO pulled (image, at_ms) VALUES (?, ?)",
 	[SQL_DELETE_PULLED] = "DELETE FROM pulled WHERE image = ?",
@@ -389,6 +398,18 @@ int store_put_pulled(struct store *store, const char *image, int64_t at_ms, stru
 	return run(store, SQL_PUT_PULLED, err, "si", image, at_ms);
 }
 
+int store_put_image(struct store *store, const struct image *image, struct error *err)
+{
+	_cleanup_json_ json_object *names = store_encode_strings(&image->names);
+	return run(store, SQL_PUT_IMAGE, err, "ssiii", image->id, json_text(names), image->size, image->pulled_ms,
+		   image->last_used_ms);
+}
+
+int store_delete_image(struct store *store, const char *id, struct error *err)
+{
+	return run(store, SQL_DELETE_IMAGE, err, "s", id);
+}
+
 // --- loading ---
 
 static char *column_text(sqlite3_stmt *s, int i)
@@ -542,4 +563,24 @@ int store_load(struct store *store, const struct store_visitor *visitor, int64_t
 	*last_sequence = 0;
 	int r = load_tasks(store, visitor, last_sequence, err);
 	return r < 0 ? r : load_transitions(store, visitor, last_transition, err);
+}
+
+int store_load_images(struct store *store, struct image_set *set, struct error *err)
+{
+	sqlite3_stmt *s;
+	if (sqlite3_prepare_v2(store->db, "SELECT id, names, size, pulled_ms, last_used_ms FROM image", -1, &s, NULL) !=
+	    SQLITE_OK)
+		return failed(store, err, "load images");
+	int r;
+	while ((r = sqlite3_step(s)) == SQLITE_ROW) {
+		set->items = xreallocarray(set->items, set->count + 1, sizeof(*set->items));
+		struct image *image = &set->items[set->count++];
+		*image = (struct image){.id = column_text(s, 0),
+					.size = sqlite3_column_int64(s, 2),
+					.pulled_ms = sqlite3_column_int64(s, 3),
+					.last_used_ms = sqlite3_column_int64(s, 4)};
+		store_decode_strings((const char *)sqlite3_column_text(s, 1), &image->names);
+	}
+	sqlite3_finalize(s);
+	return r == SQLITE_DONE ? 0 : failed(store, err, "load images");
 }

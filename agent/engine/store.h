@@ -1,8 +1,9 @@
 // The state store: SQLite (WAL, synchronous=FULL) in the data directory, mode 0600. One transaction
 // for each turn of the loop. It holds facts only: no credential and no secret value.
 //
-// Tables: task, container (one row each, replaced as a whole), transition (facts in order of
-// occurrence with a `reported` mark), pulled (names of images, pulled.h), meta. Migrations only add, so that an older version can still read.
+// Tables: task, container (one row each, replaced as a whole), image (what tasks have used), pulled (names of images,
+// pulled.h), transition (facts in order of occurrence with a `reported` mark), meta. Migrations only add, so that an older
+// version can still read.
 //
 // A full disk is survived: some MiB of ballast beside the database are given up on the first ENOSPC,
 // and taken back when there is room again.
@@ -45,6 +46,9 @@ int store_mark_reported(struct store *store, const char *task_arn, int64_t id, c
 			struct error *err);
 int store_mark_rebuilt(struct store *store, struct error *err);
 int store_put_pulled(struct store *store, const char *image, int64_t at_ms, struct error *err); // at_ms < 0: removes it
+struct image;
+int store_put_image(struct store *store, const struct image *image, struct error *err);
+int store_delete_image(struct store *store, const char *id, struct error *err);
 int store_commit(struct store *store, struct error *err); // after a failure: store_rollback
 void store_rollback(struct store *store);
 // After any failed write: -ENOSPC gives the ballast up.
@@ -61,3 +65,5 @@ int store_load_pulled(struct store *store, void (*visit)(const char *image, int6
 		      struct error *err);
 int store_load(struct store *store, const struct store_visitor *visitor, int64_t *last_transition,
 	       uint64_t *last_sequence, struct error *err);
+struct image_set;
+int store_load_images(struct store *store, struct image_set *set, struct error *err);

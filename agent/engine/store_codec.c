@@ -68,3 +68,24 @@ void store_decode_ports(const char *text, struct container *container)
 	for (size_t i = 0; i < container->port_count; i++)
 		container->host_ports[i] = (uint16_t)json_object_get_int(json_object_array_get_idx(list, i));
 }
+
+json_object *store_encode_strings(const struct json_strings *strings)
+{
+	json_object *list = json_object_new_array();
+	for (size_t i = 0; i < strings->count; i++)
+		json_object_array_add(list, json_object_new_string(strings->items[i]));
+	return list;
+}
+
+void store_decode_strings(const char *text, struct json_strings *strings)
+{
+	*strings = (struct json_strings){0};
+	_cleanup_json_ json_object *list = parse_list(text);
+	size_t count = list ? json_object_array_length(list) : 0;
+	strings->items = xcalloc(count + 1, sizeof(char *));
+	for (size_t i = 0; i < count; i++) {
+		json_object *item = json_object_array_get_idx(list, i);
+		if (json_object_is_type(item, json_type_string))
+			strings->items[strings->count++] = xstrdup(json_object_get_string(item));
+	}
+}

@@ -65,6 +65,7 @@ struct volume {
 	char *type; // "host" (also when absent), "docker", "efs", ...
 	bool has_host;
 	char *source_path; // host volumes; NULL or "": a task-scoped Docker volume
+	bool removed;      // at clean-up
 	char *docker_name; // of a task-scoped Docker volume, drawn when the task is accepted; NULL otherwise
 };
 
@@ -203,6 +204,8 @@ struct task {
 	uint64_t cgroup_not_before; // loop time: no removal before
 	uint32_t cgroup_failures;   // removals in a row that failed
 	bool queued;                // waits for resources of the host: no step is taken for its containers (admit.h)
+	bool cleanup_now;           // its containers go before the clean-up wait is over: room is needed
+	void *volume_call;          // removal of a volume under way, at clean-up
 };
 
 struct task *task_new(void);

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/util.h"
 #include "engine/admit.h"
+#include "engine/image_cycle.h"
 #include "engine/task_cgroup.h"
 #include "config/config.h"
 #include "engine/pulls.h"
@@ -62,7 +63,7 @@ static void plan_add(struct plans *plans, struct container_ref *ref, enum operat
 		plans->capacity = plans->capacity ? plans->capacity * 2 : 16;
 		plans->items = xreallocarray(plans->items, plans->capacity, sizeof(*plans->items));
 	}
-	plans->items[plans->count++] = (struct plan){ref, operation, false};
+	plans->items[plans->count++] = (struct plan){.ref = ref, .operation = operation};
 }
 
 static void decide(struct engine *engine, struct entry *entry, struct plans *plans)
@@ -136,6 +137,7 @@ static void forget_entries(struct engine *engine)
 		if (!entry->refused) {
 			log_info("task cleaned up", "task=%s", entry->task->arn);
 			engine->o.on_task_forgotten(entry->task, engine->o.arg);
+			image_cycle_forgotten(engine->images, entry->task);
 		}
 		engine_remove(engine, entry);
 	}
@@ -204,7 +206,7 @@ void engine_wake_due(void *arg)
 
 static bool anything_to_do(const struct engine *engine)
 {
-	if (engine->after_count > 0 || pulled_dirty(engine) || engine->rebuilt)
+	if (engine->after_count > 0 || pulled_dirty(engine) || engine->rebuilt || image_cycle_dirty(engine->images))
 		return true;
 	for (size_t i = 0; i < engine->count; i++) {
 		const struct entry *entry = engine->entries[i];

@@ -7,6 +7,7 @@
 struct plan {
 	struct container_ref *ref;
 	enum operation operation;
+	bool held;    // by image clean-up: no slot is taken
 	bool granted; // by turn_grant: may start once the facts are on disk
 };
 struct plans {

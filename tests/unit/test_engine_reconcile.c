@@ -327,7 +327,13 @@ static void test_cleanup_waits_for_time_and_report(void **state)
 	expect_actions(task, &env, "");
 	task->unreported = false;
 	expect_actions(task, &env, "a:remove");
+	task->known_ms = env.wall_ms; // its image's room is needed
+	task->cleanup_now = true;
+	expect_actions(task, &env, "a:remove");
 	a->removed = true;
+	task->volume_call = task;
+	expect_actions(task, &env, "");
+	task->volume_call = NULL;
 	expect_actions(task, &env, "forget");
 	task_free(task);
 }

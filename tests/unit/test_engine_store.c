@@ -1,4 +1,5 @@
 // The store: what is written comes back, damage is set aside, nothing secret is on disk.
+#include "engine/images.h"
 #include "engine/store.h"
 
 #include "common/util.h"
@@ -141,6 +142,36 @@ static void test_round_trip(void **state)
 	task_free(loaded.task);
 }
 
+static void test_images(void **state)
+{
+	(void)state;
+	struct error err = {0};
+	struct store *store = store_open(directory, &err);
+	struct image_set set = {0}, loaded = {0};
+	images_use(&set, "sha256:a", "app:1", 77, 1000);
+	images_use(&set, "sha256:b", "b", 5, 2000);
+	assert_int_equal(store_begin(store, &err), 0);
+	for (size_t i = 0; i < set.count; i++)
+		assert_int_equal(store_put_image(store, &set.items[i], &err), 0);
+	assert_int_equal(store_put_image(store, images_use(&set, "sha256:a", "app:2", 0, 3000), &err), 0);
+	assert_int_equal(store_delete_image(store, "sha256:b", &err), 0);
+	assert_int_equal(store_commit(store, &err), 0);
+	store_close(store);
+	store = store_open(directory, &err);
+	assert_int_equal(store_load_images(store, &loaded, &err), 0);
+	assert_int_equal(loaded.count, 1);
+	const struct image *a = images_find(&loaded, "sha256:a");
+	assert_int_equal(a->names.count, 2);
+	assert_string_equal(a->names.items[1], "app:2");
+	assert_int_equal(a->size, 77);
+	assert_int_equal(a->pulled_ms, 1000);
+	assert_int_equal(a->last_used_ms, 3000);
+	assert_false(images_dirty(&loaded));
+	store_close(store);
+	images_free(&set);
+	images_free(&loaded);
+}
+
 static void test_rollback_leaves_nothing(void **state)
 {
 	(void)state;
@@ -213,6 +244,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_round_trip, make_directory_for_test, remove_directory),
+		cmocka_unit_test_setup_teardown(test_images, make_directory_for_test, remove_directory),
 		cmocka_unit_test_setup_teardown(test_rollback_leaves_nothing, make_directory_for_test,
 						remove_directory),
 		cmocka_unit_test_setup_teardown(test_delete, make_directory_for_test, remove_directory),
