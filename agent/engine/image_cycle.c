@@ -1,5 +1,7 @@
 #include "engine/image_cycle.h"
 
+#include "engine/pulled.h"
+
 #include "common/log.h"
 #include "common/util.h"
 #include <inttypes.h>
@@ -448,10 +450,12 @@ static void on_name_removed(const struct docker_error *err, void *arg)
 	}
 	bool gone = err->failure == DOCKER_OK || err->failure == DOCKER_NOT_FOUND ||
 		    strcasestr(err->message, "no such image");
-	if (!gone)
-		log_warn("image not removed", "image=%s id=%s error=%s", name, removal->id, err->message);
-	else
+	if (gone) {
 		log_info("image removed", "image=%s id=%s", name, removal->id);
+		engine_forget_pulled(cycle->engine, name);
+	} else {
+		log_warn("image not removed", "image=%s id=%s error=%s", name, removal->id, err->message);
+	}
 	if (gone && ++cycle->name < removal->names.count)
 		remove_name(cycle);
 	else
