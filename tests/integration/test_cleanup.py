@@ -1,6 +1,6 @@
 """What goes when: tasks after their wait, images that nobody uses, and room on a disk that is too full.
 
-ECSD_TEST_BIG_DISK=1 makes the last part as large as the issue has it: a root of 1 GiB, 50 images of 200 MiB."""
+ECSD_TEST_BIG_DISK=1 makes the last part large: a root of 1 GiB, 50 images of 200 MiB (five minutes)."""
 
 import io
 import os
