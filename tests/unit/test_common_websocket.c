@@ -838,7 +838,7 @@ static void script_open_then_silent(struct peer *p)
 		usleep(10000);
 		frame(p, PING, "", 0);
 	}
-	usleep(200000);
+	usleep(500000);
 }
 
 static void fill_pipe(void)
@@ -852,29 +852,29 @@ static void fill_pipe(void)
 static void script_reads_nothing(struct peer *p)
 {
 	shake_hands(p);
-	usleep(150000);
+	usleep(500000);
 }
 
 static void test_deadlines(void **state)
 {
-	struct websocket_options options = {.connect_timeout_ms = 1000};
+	struct websocket_options options = {.connect_timeout_ms = 4000};
 
 	(void)state;
 	session_with(script_silent, &options);
 	assert_int_equal(got.end.result, -ETIMEDOUT);
-	assert_non_null(strstr(got.end.error.message, "no answer to the handshake after 1000 ms"));
+	assert_non_null(strstr(got.end.error.message, "no answer to the handshake after 4000 ms"));
 	session_with(script_silent_refusal, &options);
 	assert_int_equal(got.end.http_status, 403);
 	assert_string_equal(got.body, "half");
-	options = (struct websocket_options){.read_timeout_ms = 1500};
+	options = (struct websocket_options){.read_timeout_ms = 6000};
 	session_with(script_open_then_silent, &options);
 	assert_int_equal(got.end.result, -ETIMEDOUT);
-	assert_non_null(strstr(got.end.error.message, "nothing received for 1500 ms"));
-	options = (struct websocket_options){.write_timeout_ms = 2000};
+	assert_non_null(strstr(got.end.error.message, "nothing received for 6000 ms"));
+	options = (struct websocket_options){.write_timeout_ms = 8000};
 	open_action = fill_pipe;
 	session_with(script_reads_nothing, &options);
 	assert_int_equal(got.end.result, -ETIMEDOUT);
-	assert_non_null(strstr(got.end.error.message, "nothing could be sent for 2000 ms"));
+	assert_non_null(strstr(got.end.error.message, "nothing could be sent for 8000 ms"));
 }
 
 // --- volume ---
