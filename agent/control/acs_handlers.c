@@ -258,7 +258,8 @@ static bool incoming_give(struct acs *acs, struct incoming *in, struct acs_pendi
 	bool ok = true;
 
 	if (in->task && !known && !engine_accepts_tasks(engine)) {
-		log_error("new task not accepted: the disk is full", "task=%s", in->arn);
+		log_error("new task not accepted: the disk is full, or lost tasks are still being rebuilt from Docker",
+			  "task=%s", in->arn);
 		return false;
 	}
 	for (enum role_type r = ROLE_TASK_APPLICATION; r <= ROLE_TASK_EXECUTION; r++) {

@@ -80,7 +80,8 @@ def test_engine_answers_with_errors(bed, call):
     bed.cp.recording.never(lambda e: e["kind"] == "http.request" and e["body"].get("status") == "STOPPED",
                            3, bed.cp.recording.mark(), "STOPPED")
     failing.release()
-    stop_task(bed, task)
+    assert stop_task(bed, task)["containers"][0]["exitCode"] == 0
+    assert bed.cp.statuses(task["arn"]) == ["RUNNING", "STOPPED"]
 
 
 def test_a_slow_launch_does_not_hold_up_others(bed):
@@ -193,7 +194,8 @@ def test_first_version_call_fails(make_bed):
     bed = make_bed()
     bed.proxy.rule("GET /version", "fail", times=3)
     bed.start()
-    bed.run_task(tasks.task())
+    assert bed.cp.statuses(bed.run_task(tasks.task())) == ["RUNNING"]
+    assert len(bed.proxy.requests("GET /version")) >= 4 and bed.agent.running
 
 
 def test_start_call_cut_off(bed):

@@ -155,7 +155,8 @@ def test_role_credentials_from_the_metadata_service(make_bed):
     bed.cp.keys = {"ASIATESTROLE": ("role/secret", "role-token==")}
     bed.imds.set_role("ASIATESTROLE", "role/secret", "role-token==")
     bed.start()
-    bed.run_task(tasks.task())
+    assert bed.cp.statuses(bed.run_task(tasks.task())) == ["RUNNING"]
+    assert bed.cp.violations == []    # every signature was checked with the role's key
 
 
 def test_metadata_service_version_1(make_bed):
@@ -167,5 +168,5 @@ def test_metadata_service_version_1(make_bed):
 
 def test_plain_http(make_bed):
     bed = make_bed(tls=False).start()
-    bed.run_task(tasks.task())
+    assert bed.cp.statuses(bed.run_task(tasks.task())) == ["RUNNING"]
 
