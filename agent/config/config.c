@@ -82,9 +82,9 @@ void config_free(struct config *config)
 {
 	for (size_t i = 0; i < config_option_count; i++) {
 		const struct option *o = &config_options[i];
-		void *member = (char *)config + o->offset;
 		if (o->offset == NO_MEMBER)
 			continue;
+		void *member = (char *)config + o->offset;
 		if (o->type->storage == OWNED_TEXT) { // one member may be of two rows
 			if (o->flags & SECRET)
 				secret_free(*(char **)member);
