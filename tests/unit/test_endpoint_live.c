@@ -2,7 +2,13 @@
 // transcripts/http-credentials*.json and http-introspection.json.
 #include "test_endpoint_bed.h"
 #include "common/channel.h"
+#include <dirent.h>
+#include <pwd.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 // --- tests, in order ---
 
@@ -195,23 +201,147 @@ static void test_slow_client(void **state)
 	close(slow);
 }
 
+// /proc/PID/<file> of the endpoint.
+static char *of_process(const char *file)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/%s", endpoint_pid(), file);
+	return read_file(path, 1 << 20, NULL);
+}
+
+static char *link_of_process(const char *file)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/%s", endpoint_pid(), file);
+	char target[512];
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+	return n < 0 ? NULL : xstrndup(target, (size_t)n);
+}
+
+static void expect_line(const char *text, const char *format, ...)
+{
+	char line[128];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	if (!strstr(text, line))
+		fail_msg("not there: %s in %s", line, text);
+}
+
 static void test_confined(void **state)
 {
 	(void)state;
-	_cleanup_free_ char *path = xasprintf("/proc/%d/status", endpoint_pid());
-	_cleanup_free_ char *status = read_file(path, 65536, NULL);
-	assert_non_null(status);
-	assert_non_null(strstr(status, "\nCapEff:\t0000000000000000\n"));
-	assert_non_null(strstr(status, "\nCapBnd:\t0000000000000000\n"));
-	assert_non_null(strstr(status, "\nNoNewPrivs:\t1\n"));
-	assert_null(strstr(status, "\nUid:\t0\t"));
-	_cleanup_free_ char *root = xasprintf("/proc/%d/root", endpoint_pid());
-	char target[256] = "";
-	assert_true(readlink(root, target, sizeof(target) - 1) > 0);
-	assert_true(str_ends(target, " (deleted)"));
+	_cleanup_free_ char *status = of_process("status"), *limits = of_process("limits"),
+			    *environment = of_process("environ");
+	_cleanup_free_ char *root = link_of_process("root"), *cwd = link_of_process("cwd");
+	const struct passwd *user = getpwnam("ecs-endpoint");
+	if (!user)
+		user = getpwnam("nobody");
+	unsigned uid = user->pw_uid, gid = user->pw_gid;
+	assert_int_not_equal(uid, 0);
+	expect_line(status, "\nUid:\t%u\t%u\t%u\t%u\n", uid, uid, uid, uid);
+	expect_line(status, "\nGid:\t%u\t%u\t%u\t%u\n", gid, gid, gid, gid);
+	expect_line(status, "\nGroups:\t%u \n", gid);
+	static const char *const sets[] = {"Inh", "Prm", "Eff", "Bnd", "Amb"};
+	for (size_t i = 0; i < ARRAY_SIZE(sets); i++)
+		expect_line(status, "\nCap%s:\t0000000000000000\n", sets[i]);
+	expect_line(status, "\nNoNewPrivs:\t1\n");
+	expect_line(status, "\nThreads:\t1\n");
+	expect_line(limits, "\nMax core file size        0                    0                    bytes");
+	expect_line(limits, "\nMax processes             0                    0                    processes");
+	unsigned soft, hard; // no more than it is made for, and not to be raised
+	assert_int_equal(sscanf(strstr(limits, "Max open files"), "Max open files %u %u", &soft, &hard), 2);
+	assert_true(soft == hard && soft >= 1024 && soft < 65536);
 #ifndef WITHOUT_FILTER
-	assert_non_null(strstr(status, "\nSeccomp:\t2\n"));
+	expect_line(status, "\nSeccomp:\t2\n");
 #endif
+	for (const char *p = environment; *p; p += strlen(p) + 1)
+		if (!str_starts(p, "ECS_LOGLEVEL=") && !strstr(p, "SAN_OPTIONS="))
+			fail_msg("in its environment: %s", p);
+	// An empty directory that is gone already: nothing can be put there.
+	assert_true(str_ends(root, " (deleted)"));
+	assert_string_equal(root, cwd);
+	_cleanup_free_ char *inside = xasprintf("/proc/%d/root/x", endpoint_pid());
+	assert_int_equal(open(inside, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), -1);
+	assert_int_equal(errno, ENOENT);
+}
+
+// Two of them /dev/null, the log, the audit log; listening sockets, the connection to ecsd; epoll, and a pipe to itself
+// that libevent always makes.
+static void test_descriptors(void **state)
+{
+	(void)state;
+	int nulls = 0, logs = 0, audits = 0, sockets = 0, epolls = 0, pipes = 0;
+	_cleanup_free_ char *path = xasprintf("/proc/%d/fd", endpoint_pid()), *log = xasprintf("%s/stderr", t.dir),
+			    *pipe = NULL;
+	DIR *directory = opendir(path);
+	for (const struct dirent *entry; (entry = readdir(directory));) {
+		_cleanup_free_ char *file = xasprintf("fd/%s", entry->d_name), *target = link_of_process(file);
+		if (*entry->d_name == '.')
+			continue;
+		if (str_equal(target, "/dev/null"))
+			nulls++;
+		else if (str_equal(target, log))
+			logs++;
+		else if (str_equal(target, t.audit))
+			audits++;
+		else if (str_starts(target, "socket:"))
+			sockets++;
+		else if (str_equal(target, "anon_inode:[eventpoll]"))
+			epolls++;
+		else if (str_starts(target, "pipe:") && (!pipe || str_equal(pipe, target)))
+			str_replace(&pipe, target), pipes++;
+		else
+			fail_msg("descriptor %s is %s", entry->d_name, target);
+	}
+	closedir(directory);
+	assert_int_equal(nulls, 2);
+	assert_int_equal(logs, 1);
+	assert_int_equal(audits, 1);
+	assert_int_equal(epolls, 1);
+	assert_int_equal(pipes, 2);
+	// Credentials, introspection on one address or two, control, ecsd.
+	assert_int_equal(sockets, t.bridge ? 5 : 4);
+}
+
+// Another process of the same user: 0, or the number of what it could do.
+static int neighbour(pid_t pid)
+{
+	static const char *const files[] = {"mem", "maps", "environ", "auxv", "stack", "fd/0", "root/x", "fd", "cwd"};
+	char byte;
+	struct iovec iov = {&byte, 1}, there = {&byte, 1};
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		_cleanup_free_ char *path = xasprintf("/proc/%d/%s", (int)pid, files[i]);
+		// Errors show with reading in places.
+		_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0 && read(fd, &byte, 1) >= 0)
+			return (int)i + 1;
+	}
+	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0)
+		return 20;
+	if (process_vm_readv(pid, &iov, 1, &there, 1, 0) >= 0 || errno != EPERM)
+		return 21;
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd >= 0 && syscall(SYS_pidfd_getfd, pidfd, 0, 0) >= 0)
+		return 22;
+	return 0;
+}
+
+static void test_closed_to_others_of_its_user(void **state)
+{
+	(void)state;
+	pid_t endpoint = endpoint_pid(), pid = fork();
+	if (pid == 0) {
+		_cleanup_free_ char *path = xasprintf("/proc/%d/status", (int)endpoint);
+		_cleanup_free_ char *status = read_file(path, 65536, NULL);
+		const char *uid = strstr(status, "\nUid:\t");
+		int user = uid ? atoi(uid + 6) : 0;
+		_exit(user && setresgid(user, user, user) == 0 && setresuid(user, user, user) == 0 ? neighbour(endpoint)
+												   : 99);
+	}
+	int result;
+	assert_int_equal(waitpid(pid, &result, 0), pid);
+	assert_true(WIFEXITED(result));
+	assert_int_equal(WEXITSTATUS(result), 0);
 }
 
 // One client takes many connections: its oldest idle ones go, and others are still served.
@@ -424,6 +554,8 @@ int main(void)
 		cmocka_unit_test(test_http_rules),
 		cmocka_unit_test(test_slow_client),
 		cmocka_unit_test(test_confined),
+		cmocka_unit_test(test_descriptors),
+		cmocka_unit_test(test_closed_to_others_of_its_user),
 		cmocka_unit_test(test_many_connections),
 		cmocka_unit_test(test_too_old),
 		cmocka_unit_test(test_killed_and_refilled),

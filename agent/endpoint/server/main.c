@@ -81,7 +81,9 @@ static int run(const struct options *options, struct error *err)
 					  .empty_dir = options->empty_dir,
 					  .descriptors = HTTP_CONNECTIONS_MAX + INTROSPECTION_CONNECTIONS_MAX +
 							 DESCRIPTORS_SPARE};
-	int r = sandbox_enter(&sandbox, err);
+	int r = sandbox_drop_rights(&sandbox, err);
+	if (r == 0)
+		r = sandbox_install_filter(err);
 	if (r < 0)
 		return r;
 	log_info("serving", "uid=%u", options->uid < 0 ? owner : (uid_t)options->uid);
