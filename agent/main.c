@@ -13,6 +13,7 @@
 #include "common/loop.h"
 #include "common/util.h"
 #include "config/config.h"
+#include "confine.h"
 #include "control/acs.h"
 #include "control/instance.h"
 #include "control/submit.h"
@@ -351,6 +352,7 @@ static bool make_base(struct app *app, struct error *err)
 {
 	if (!(app->loop = loop_new(app->config.clock_scale, err)))
 		return false;
+	confine_watch(app->loop);
 	app->on_term = signal_watch_new(app->loop, SIGTERM, on_signal, app);
 	app->on_int = signal_watch_new(app->loop, SIGINT, on_signal, app);
 	timer_init(&app->docker_retry, app->loop, connect_docker, app);
@@ -429,6 +431,7 @@ static void tear_down(struct app *app)
 	timer_done(&app->docker_retry);
 	watch_free(app->on_term);
 	watch_free(app->on_int);
+	confine_watch_end();
 	app->loop = loop_free(app->loop);
 	if (app->spawner_fd >= 0)
 		close(app->spawner_fd);
@@ -516,6 +519,7 @@ int main(int argc, char **argv)
 		return EXIT_ERROR;
 	}
 	raise_descriptor_limit();
+	confine(app.config.syscall_filter);
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	app.exit_code = EXIT_ERROR;
 	if (make_base(&app, &err)) {

@@ -406,7 +406,9 @@ const struct option config_options[] = {
 	 .detail = "named in documents, read by no agent"},
 	{"ECS_POLL_METRICS_WAIT_DURATION", NULL, &config_text, NO_MEMBER, "", NULL, NO_EFFECT, .help = "-",
 	 .detail = "named in documents, read by no agent"},
-	// --- for tests
+	// --- for diagnosis and tests
+	{"ECSD_SYSCALL_FILTER", NULL, &config_flag, AT(syscall_filter), "true", NULL, WORKS,
+	 .help = "false: system calls are not filtered"},
 	{"ECSD_CLOCK_SCALE", NULL, &config_scale, AT(clock_scale), "1", NULL, WORKS,
 	 .help = "for tests: timers run so many times faster"},
 };

@@ -80,6 +80,11 @@ class Agent:
     def wait_log(self, pattern, timeout=20):
         return wait_until(lambda: re.search(pattern, self.log()), timeout, f"log line {pattern}")
 
+    def refused(self):
+        """Log lines about system calls that a sandbox refused: ecsd's own, or ecs-endpoint killed for one."""
+        return [line for line in self.log().splitlines()
+                if re.search(r'refused system call|was killed" .*Bad system call', line)]
+
     def audit(self):
         """Lines of the audit log."""
         if not os.path.exists(self.audit_file):

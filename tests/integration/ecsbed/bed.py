@@ -74,4 +74,4 @@ class Bed:
 
     def close(self):
         self.cleanup.close()
-        return self.cp.violations + self.cp.server.errors + self.imds.server.errors
+        return self.cp.violations + self.cp.server.errors + self.imds.server.errors + self.agent.refused()
