@@ -177,29 +177,29 @@ static int add_rules(scmp_filter_ctx filter)
 		unsigned count;
 		struct scmp_arg_cmp args[2];
 	} limited[] = {
-		{SCMP_SYS(socket), 1, {SCMP_A0(SCMP_CMP_EQ, AF_UNIX)}},
-		{SCMP_SYS(socket), 1, {SCMP_A0(SCMP_CMP_EQ, AF_INET)}},
-		{SCMP_SYS(socket), 1, {SCMP_A0(SCMP_CMP_EQ, AF_INET6)}},
+		{SCMP_SYS(socket), 1, {SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0)}},
+		{SCMP_SYS(socket), 1, {SCMP_A0(SCMP_CMP_EQ, AF_INET, 0)}},
+		{SCMP_SYS(socket), 1, {SCMP_A0(SCMP_CMP_EQ, AF_INET6, 0)}},
 		// the resolver asks for the host's addresses
-		{SCMP_SYS(socket), 2, {SCMP_A0(SCMP_CMP_EQ, AF_NETLINK), SCMP_A2(SCMP_CMP_EQ, NETLINK_ROUTE)}},
+		{SCMP_SYS(socket), 2, {SCMP_A0(SCMP_CMP_EQ, AF_NETLINK, 0), SCMP_A2(SCMP_CMP_EQ, NETLINK_ROUTE, 0)}},
 		{SCMP_SYS(clone), 1, {SCMP_A0(SCMP_CMP_MASKED_EQ, thread, thread)}},
 		// Libraries may be loaded, code may not be made.
 		{SCMP_SYS(mmap), 1, {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)}},
 		{SCMP_SYS(mmap), 1, {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC | PROT_WRITE, PROT_EXEC)}},
 		{SCMP_SYS(mprotect), 1, {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)}},
-		{SCMP_SYS(tgkill), 1, {SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())}}, // abort(), pthread_cancel()
-		{SCMP_SYS(prlimit64), 1, {SCMP_A2(SCMP_CMP_EQ, 0)}},                   // to read, not to set
-		{SCMP_SYS(prctl), 1, {SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME)}},
-		{SCMP_SYS(prctl), 1, {SCMP_A0(SCMP_CMP_EQ, PR_GET_NAME)}},
-		{SCMP_SYS(prctl), 1, {SCMP_A0(SCMP_CMP_EQ, PR_SET_VMA)}},
-		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, FIONBIO)}},
-		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, FIONREAD)}},
-		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, FIOCLEX)}},
-		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, TCGETS)}}, // isatty()
-		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, SIOCGIFINDEX)}},
-		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, SIOCGIFNAME)}},
-		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, SIOCOUTQ)}}, // libcurl, for uploads
-		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, F2FS_FEATURES)}},
+		{SCMP_SYS(tgkill), 1, {SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0)}}, // abort(), pthread_cancel()
+		{SCMP_SYS(prlimit64), 1, {SCMP_A2(SCMP_CMP_EQ, 0, 0)}},                   // to read, not to set
+		{SCMP_SYS(prctl), 1, {SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0)}},
+		{SCMP_SYS(prctl), 1, {SCMP_A0(SCMP_CMP_EQ, PR_GET_NAME, 0)}},
+		{SCMP_SYS(prctl), 1, {SCMP_A0(SCMP_CMP_EQ, PR_SET_VMA, 0)}},
+		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, FIONBIO, 0)}},
+		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, FIONREAD, 0)}},
+		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, FIOCLEX, 0)}},
+		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, TCGETS, 0)}}, // isatty()
+		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, SIOCGIFINDEX, 0)}},
+		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, SIOCGIFNAME, 0)}},
+		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, SIOCOUTQ, 0)}}, // libcurl, for uploads
+		{SCMP_SYS(ioctl), 1, {SCMP_A1(SCMP_CMP_EQ, F2FS_FEATURES, 0)}},
 	};
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(allowed); i++)
@@ -233,7 +233,7 @@ static void set_result(ucontext_t *context, int result)
 #elif defined(__aarch64__)
 	context->uc_mcontext.regs[0] = (unsigned long long)result;
 #else
-#error "say where this architecture has the result of a system call"
+	_Static_assert(false, "say where this architecture has the result of a system call");
 #endif
 }
 

@@ -169,12 +169,12 @@ static int add_rules(scmp_filter_ctx filter)
 		// Answers, but no connection of its own: MSG_FASTOPEN is one way to connect without connect(), and a
 		// listening socket that was shut down for reading could be used for it.
 		{SCMP_SYS(sendmsg), 1, {SCMP_A2(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, 0)}},
-		{SCMP_SYS(sendto), 2, {SCMP_A3(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, 0), SCMP_A4(SCMP_CMP_EQ, 0)}},
-		{SCMP_SYS(shutdown), 1, {SCMP_A1(SCMP_CMP_EQ, SHUT_WR)}},
-		{SCMP_SYS(setsockopt), 2, {SCMP_A1(SCMP_CMP_EQ, IPPROTO_TCP), SCMP_A2(SCMP_CMP_EQ, TCP_NODELAY)}},
-		{SCMP_SYS(getsockopt), 2, {SCMP_A1(SCMP_CMP_EQ, SOL_SOCKET), SCMP_A2(SCMP_CMP_EQ, SO_PEERCRED)}},
+		{SCMP_SYS(sendto), 2, {SCMP_A3(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, 0), SCMP_A4(SCMP_CMP_EQ, 0, 0)}},
+		{SCMP_SYS(shutdown), 1, {SCMP_A1(SCMP_CMP_EQ, SHUT_WR, 0)}},
+		{SCMP_SYS(setsockopt), 2, {SCMP_A1(SCMP_CMP_EQ, IPPROTO_TCP, 0), SCMP_A2(SCMP_CMP_EQ, TCP_NODELAY, 0)}},
+		{SCMP_SYS(getsockopt), 2, {SCMP_A1(SCMP_CMP_EQ, SOL_SOCKET, 0), SCMP_A2(SCMP_CMP_EQ, SO_PEERCRED, 0)}},
 		// abort(), but no other process of the same user
-		{SCMP_SYS(tgkill), 1, {SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())}},
+		{SCMP_SYS(tgkill), 1, {SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0)}},
 	};
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(allowed); i++)
