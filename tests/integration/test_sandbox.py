@@ -98,7 +98,7 @@ def test_endpoint_killed_by_its_filter(make_bed):
     old = bed.agent.endpoint_pid()
     os.kill(old, 31)   # SIGSYS, as the kernel would send it
     wait_until(lambda: bed.agent.endpoint_pid() not in (None, old), 15, "a new ecs-endpoint")
-    assert bed.credentials("/v2/credentials/" + role["credentialsId"]).status == 200
+    wait_until(lambda: bed.credentials("/v2/credentials/" + role["credentialsId"]).status == 200, 15, "credentials")
     line = bed.agent.wait_log(r'.*msg="ecs-endpoint was killed" .*signal="Bad system call".*')
     assert bed.agent.refused() == [line.group()]
     bed.agent.terminate()
