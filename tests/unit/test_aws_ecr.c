@@ -22,7 +22,7 @@ static void on_request(struct server *s, struct evhttp_request *request)
 static int setup(void **state)
 {
 	(void)state;
-	server_start(&server, 100, on_request);
+	server_start(&server, 10, on_request);
 	chain = credentials_chain_fixed(
 		&(struct aws_credentials){.access_key_id = (char *)"AKID", .secret_access_key = (char *)"s"});
 	ecr = ecr_new(&(struct ecr_options){

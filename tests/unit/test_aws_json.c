@@ -262,7 +262,7 @@ static void errors_are_read(void **state)
 		{{302, NULL, ""}, "UnknownError", "CreateCluster: UnknownError (HTTP 302)", false},
 	};
 
-	start(1000, NULL);
+	start(100, NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		size_t before = server.count;
 		replies[0] = cases[i].reply;
@@ -289,7 +289,7 @@ static void errors_are_read(void **state)
 static void standard_retries(void **state)
 {
 	(void)state;
-	start(1000, NULL);
+	start(100, NULL);
 	replies[0] = replies[1] = (struct reply){500, NULL, "{\"__type\":\"ServerException\"}"};
 	replies[2] = (struct reply){200, NULL, "{}"};
 	call_and_wait(AWS_RETRY_STANDARD);
@@ -320,7 +320,7 @@ static void submit_retries(void **state)
 static void retries_have_a_quota(void **state)
 {
 	(void)state;
-	start(1000, NULL);
+	start(100, NULL);
 	replies[0] = (struct reply){500, NULL, "{\"__type\":\"ServerException\",\"message\":\"m\"}"};
 	for (int i = 0; i < 60; i++)
 		call_and_wait(AWS_RETRY_STANDARD);
