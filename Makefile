@@ -43,6 +43,8 @@ FUZZ_BIN   := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(FUZZ))
 # Whose main() the fuzz targets have: our own that replays the corpus, or libFuzzer's.
 FUZZ_MAIN  ?= $(B)/tests/fuzz/replay.o
 TIME       ?= 60
+JOBS       ?= 2
+TARGETS    ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -113,12 +115,22 @@ check-asan: deps ## unit and integration tests under AddressSanitizer and UBSan
 
 build-unit: $(UNIT_BIN) $(FUZZ_BIN)
 
-fuzz: deps ## fuzz each parser of outside bytes for TIME seconds (60) with clang's libFuzzer
-	@$(MAKE) --no-print-directory -s -j2 CC=clang B=build/fuzz OPT='-O1 -g' FUZZ_MAIN=-fsanitize=fuzzer \
-		SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' build-fuzz
-	@sh tests/fuzz/run.sh $(TIME) build/fuzz/new $(patsubst tests/fuzz/%.c,build/fuzz/tests/fuzz/%,$(FUZZ))
+FUZZ_MAKE := $(MAKE) --no-print-directory -s -j2 CC=clang B=build/fuzz OPT='-O1 -g' FUZZ_MAIN=-fsanitize=fuzzer \
+	SAN='-fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer'
+FUZZ_RUN  := $(patsubst %,build/fuzz/tests/fuzz/fuzz_%,$(TARGETS))
 
-build-fuzz: $(FUZZ_BIN)
+fuzz: deps ## fuzz parsers of outside bytes (TARGETS="a b") for TIME seconds (60), JOBS (2) at a time, with libFuzzer
+	@$(FUZZ_MAKE) $(FUZZ_RUN)
+	@JOBS=$(JOBS) sh tests/fuzz/run.sh $(TIME) build/fuzz $(FUZZ_RUN)
+
+fuzz-corpus: deps ## add what `make fuzz` has found to reach new code to the corpus
+	@$(FUZZ_MAKE) $(FUZZ_RUN)
+	@sh tests/fuzz/merge.sh build/fuzz $(FUZZ_RUN)
+
+fuzz-coverage: deps ## lines of the program that the fuzz targets' corpus reaches
+	@$(MAKE) --no-print-directory -s -j2 CC=clang B=build/fuzz-coverage OPT='-O0 -g' \
+		SAN='-fprofile-instr-generate -fcoverage-mapping' $(patsubst build/fuzz/%,build/fuzz-coverage/%,$(FUZZ_RUN))
+	@sh tests/fuzz/coverage.sh build/fuzz-coverage $(patsubst build/fuzz/%,build/fuzz-coverage/%,$(FUZZ_RUN))
 
 lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck, python syntax; a clang build
 	@sh tests/lint.sh
@@ -141,5 +153,5 @@ install: build ## install into DESTDIR/PREFIX
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: help deps build run check test check-asan build-unit fuzz build-fuzz lint bench tables install clean FORCE
+.PHONY: help deps build run check test check-asan build-unit fuzz fuzz-corpus fuzz-coverage lint bench tables install clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
