@@ -215,10 +215,13 @@ static char *read_answer(struct token *token, json_object *body)
 		return xasprintf("ecr auth: the authorization token for %s cannot be read", token->image);
 	token->server = xstrdup(server);
 	json_object *expires = json_get(data, "expiresAt");
-	int64_t now = wall_ms(), at = expires ? (int64_t)(json_object_get_double(expires) * 1000) : 0;
-	if (at > now + CACHE_AGE_MAX_MS)
-		at = now + CACHE_AGE_MAX_MS;
-	token->usable_until_ms = at - REUSE_MARGIN_MS - (int64_t)(random_unit() * (double)REUSE_MARGIN_MS);
+	// Compared before it becomes an integer: any number may stand there, and not every one fits.
+	double at = expires ? json_object_get_double(expires) * 1000 : 0,
+	       latest = (double)(wall_ms() + CACHE_AGE_MAX_MS);
+	if (at > latest)
+		at = latest;
+	token->usable_until_ms =
+		(at > 0 ? (int64_t)at : 0) - REUSE_MARGIN_MS - (int64_t)(random_unit() * (double)REUSE_MARGIN_MS);
 	return NULL;
 }
 
