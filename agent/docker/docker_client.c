@@ -399,7 +399,9 @@ void docker_timeout_text(char *out, size_t size, const char *transition, uint64_
 static bool version_parse(const char *text, unsigned *major, unsigned *minor)
 {
 	int end = 0;
-	return text && sscanf(text, "%4u.%4u%n", major, minor, &end) == 2 && text[end] == '\0';
+	// Digits and dots alone: sscanf would let spaces and signs pass, and the text goes into URLs.
+	return text && !text[strspn(text, "0123456789.")] && sscanf(text, "%4u.%4u%n", major, minor, &end) == 2 &&
+	       text[end] == '\0';
 }
 
 // Less than, equal or greater than 0; a malformed version is older than any other.

@@ -127,6 +127,12 @@ static void finish_image_inspect(struct docker_call *call, const struct docker_e
 
 static void finish_image_list(struct docker_call *call, const struct docker_error *err, json_object *body)
 {
+	struct docker_error bad;
+	if (err->failure == DOCKER_OK && !json_object_is_type(body, json_type_array)) {
+		bad = (struct docker_error){.failure = DOCKER_UNKNOWN, .name = call->operation->error_name};
+		docker_error_text(&bad, "cannot read the answer of the Docker daemon: no list");
+		err = &bad;
+	}
 	call->done.json(err, err->failure == DOCKER_OK ? body : NULL, call->arg);
 }
 

@@ -354,11 +354,17 @@ static void take_names(struct json_strings *to, json_object *list)
 	}
 }
 
+// Of a time in seconds that Docker gave; 0, "long ago", for one that is none.
+static int64_t ms_of(int64_t seconds)
+{
+	return seconds > 0 && seconds < INT64_MAX / 1000 ? seconds * 1000 : 0;
+}
+
 static void on_images(const struct docker_error *err, json_object *list, void *arg)
 {
 	struct image_cycle *cycle = arg;
 	cycle->call = NULL;
-	if (err->failure != DOCKER_OK || !json_object_is_type(list, json_type_array)) {
+	if (err->failure != DOCKER_OK) {
 		failed(cycle, err);
 		return;
 	}
@@ -372,7 +378,7 @@ static void on_images(const struct docker_error *err, json_object *list, void *a
 		struct image_listed *listed = &cycle->listed[cycle->listed_count++];
 		listed->id = xstrdup(id);
 		listed->size = json_object_get_int64(json_get(item, "Size"));
-		listed->created_ms = json_object_get_int64(json_get(item, "Created")) * 1000;
+		listed->created_ms = ms_of(json_object_get_int64(json_get(item, "Created")));
 		take_names(&listed->tags, json_get(item, "RepoTags"));
 		take_names(&listed->digests, json_get(item, "RepoDigests"));
 	}
@@ -397,7 +403,7 @@ static void on_containers(const struct docker_error *err, const struct docker_su
 			.state = xstrdup(list[i].state),
 			.of_task = of_task(cycle, &list[i]),
 		};
-		cycle->created_ms[i] = list[i].created_s * 1000;
+		cycle->created_ms[i] = ms_of(list[i].created_s);
 	}
 	cycle->call = docker_image_list(docker_of(cycle), on_images, cycle);
 }
