@@ -137,6 +137,10 @@ static void handle_payload(struct acs *acs, const struct acs_payload *payload)
 
 static void refuse(struct acs *acs, const char *arn, const char *reason)
 {
+	if (str_empty(arn)) { // nobody to tell ECS about
+		log_warn("payload from ACS has a task without an ARN", "reason=%s", reason);
+		return;
+	}
 	log_warn("task refused", "task=%s reason=%s", arn, reason);
 	engine_report_refused(acs->options.engine, arn, reason);
 }
@@ -169,6 +173,7 @@ static bool decode_roles(struct incoming *in, char **reason)
 		if (found < 0)
 			problem = err.message;
 		if (problem) {
+			free(*reason); // of a task that is refused for another cause, too
 			*reason = xasprintf("UnrecogniedTaskError: Error loading task - %s", problem);
 			return false;
 		}
@@ -203,10 +208,7 @@ static bool incoming_decode(struct acs *acs, struct incoming *in, json_object *o
 		return refusal != TASK_INVALID;
 	}
 	if (refusal == TASK_INVALID) {
-		if (!str_empty(in->arn))
-			refuse(acs, in->arn, reason);
-		else
-			log_warn("payload from ACS has a task without an ARN", "reason=%s", reason);
+		refuse(acs, in->arn, reason);
 		return false;
 	}
 	if (refusal != TASK_ACCEPTED)
