@@ -417,18 +417,24 @@ static char *column_text(sqlite3_stmt *s, int i)
 	return xstrdup((const char *)sqlite3_column_text(s, i));
 }
 
+// Two rows may name one container where a damaged name is a blob.
+static void replace_text(char **to, sqlite3_stmt *s, int i)
+{
+	str_replace(to, (const char *)sqlite3_column_text(s, i));
+}
+
 static void read_container(sqlite3_stmt *s, struct container *c)
 {
 	container_status_parse((const char *)sqlite3_column_text(s, 1), &c->known);
 	container_status_parse((const char *)sqlite3_column_text(s, 2), &c->desired);
-	c->docker_name = column_text(s, 3);
-	c->docker_id = column_text(s, 4);
-	c->image_id = column_text(s, 5);
-	c->image_digest = column_text(s, 6);
+	replace_text(&c->docker_name, s, 3);
+	replace_text(&c->docker_id, s, 4);
+	replace_text(&c->image_id, s, 5);
+	replace_text(&c->image_digest, s, 6);
 	c->has_exit_code = sqlite3_column_type(s, 7) != SQLITE_NULL;
 	c->exit_code = sqlite3_column_int(s, 7);
-	c->error.name = column_text(s, 8);
-	c->error.text = column_text(s, 9);
+	replace_text(&c->error.name, s, 8);
+	replace_text(&c->error.text, s, 9);
 	store_decode_bindings((const char *)sqlite3_column_text(s, 10), c);
 	store_decode_ports((const char *)sqlite3_column_text(s, 11), c);
 	c->created_ms = sqlite3_column_int64(s, 12);
@@ -536,7 +542,11 @@ static int load_transitions(struct store *store, const struct store_visitor *vis
 			.at_ms = sqlite3_column_int64(s, 6),
 		};
 		*last = t.id;
-		if (!sqlite3_column_int(s, 7))
+		bool known = t.status >= 0 && t.status <= (t.container ? (int)CONTAINER_STOPPED : (int)TASK_STOPPED);
+		if (!known)
+			log_error("stored transition has no status that exists; ignored", "task=%s status=%d",
+				  t.task_arn, t.status);
+		else if (!sqlite3_column_int(s, 7))
 			visitor->transition(&t, visitor->arg);
 	}
 	sqlite3_finalize(s);
@@ -551,7 +561,8 @@ int store_load_pulled(struct store *store, void (*visit)(const char *image, int6
 		return failed(store, err, "load pulled images");
 	int r;
 	while ((r = sqlite3_step(s)) == SQLITE_ROW)
-		visit((const char *)sqlite3_column_text(s, 0), sqlite3_column_int64(s, 1), arg);
+		if (sqlite3_column_type(s, 0) != SQLITE_NULL) // SQLite lets a text key be NULL
+			visit((const char *)sqlite3_column_text(s, 0), sqlite3_column_int64(s, 1), arg);
 	sqlite3_finalize(s);
 	return r == SQLITE_DONE ? 0 : failed(store, err, "load pulled images");
 }
@@ -573,6 +584,8 @@ int store_load_images(struct store *store, struct image_set *set, struct error *
 		return failed(store, err, "load images");
 	int r;
 	while ((r = sqlite3_step(s)) == SQLITE_ROW) {
+		if (sqlite3_column_type(s, 0) == SQLITE_NULL)
+			continue;
 		set->items = xreallocarray(set->items, set->count + 1, sizeof(*set->items));
 		struct image *image = &set->items[set->count++];
 		*image = (struct image){.id = column_text(s, 0),
