@@ -4,6 +4,9 @@
 #include "common/util.h"
 #include "engine/engine_internal.h"
 #include <inttypes.h>
+#include <math.h>
+
+#define UNITS_MAX INT32_MAX // of CPU and of MiB that a task definition may ask for (the reference counts CPU in int32)
 
 void admit_totals(struct host_totals *totals, int64_t cpu, int64_t memory_mib, const struct json_strings *tcp,
 		  const struct json_strings *udp)
@@ -49,7 +52,12 @@ static void add_ports(struct host_need *need, const struct container *c)
 void admit_need(const struct task *task, struct host_need *need)
 {
 	bool awsvpc = str_equal(task->network_mode, "awsvpc");
-	*need = (struct host_need){.cpu = (int64_t)(task->cpu * 1024), .memory_mib = task->memory};
+	*need = (struct host_need){0};
+	// More than any host has is enough: sums and conversions of what a payload says must not overflow.
+	if (task->cpu > 0)
+		need->cpu = (int64_t)(fmin(task->cpu, UNITS_MAX / 1024.0) * 1024);
+	if (task->memory > 0)
+		need->memory_mib = task->memory < UNITS_MAX ? task->memory : UNITS_MAX;
 	for (size_t i = 0; i < task->container_count; i++) {
 		const struct container *c = &task->containers[i];
 		if (task->cpu <= 0)

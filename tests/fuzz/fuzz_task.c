@@ -1,5 +1,6 @@
 // A task object of a payload: decoded, stored and decoded again, made into create requests.
 #include "docker/create_request.h"
+#include "engine/admit.h"
 #include "engine/dependency.h"
 #include "engine/task.h"
 #include "fuzz.h"
@@ -53,6 +54,12 @@ static void check_accepted(struct task *task)
 		dependency_check(task, c, 1, 1.0, &wake, &text);
 		CHECK(dependency_may_stop(task, c) || task->container_count > 1);
 	}
+	struct host_need need;
+	admit_need(task, &need);
+	CHECK(need.cpu >= 0 && need.memory_mib >= 0);
+	for (size_t i = 0; i < need.port_count; i++)
+		CHECK(need.ports[i].port > 0);
+	free(need.ports);
 	// As the store does it.
 	const char *stored = json_text(task->definition);
 	CHECK(!json_get(task->definition, "roleCredentials") &&
