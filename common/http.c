@@ -417,21 +417,23 @@ static size_t on_header(char *data, size_t size, size_t count, void *arg)
 	if (call->state == CALL_GARBAGE)
 		return 0;
 	call->last_byte = loop_now(call->client->transport.loop);
+	// The end of the headers is curl's: a line that begins with a line end, whatever follows in it.
+	bool last = len > 0 && (data[0] == '\r' || data[0] == '\n');
 	while (text > 0 && strchr("\r\n \t", data[text - 1]))
 		text--;
-	// A status line begins a response; what came before belongs to an interim one (100, 103).
-	if (text > 5 && strncasecmp(data, "HTTP/", 5) == 0) {
-		buf_clear(&call->header_lines);
-	} else if (text > 0) {
-		if (buf_append(&call->header_lines, data, text) < 0 || buf_append(&call->header_lines, "", 1) < 0)
-			return stop(call, EMSGSIZE);
-	} else if (call->status < 200) {
+	if (last && call->status < 200) {
 		curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &call->status);
 		if (call->status >= 200 && call->on_headers) {
 			call->on_headers(call->status, call->arg);
 			if (call->state == CALL_GARBAGE)
 				return 0;
 		}
+	} else if (text > 5 && strncasecmp(data, "HTTP/", 5) == 0) {
+		// A status line begins a response; what came before belongs to an interim one (100, 103).
+		buf_clear(&call->header_lines);
+	} else if (text > 0 && !last) {
+		if (buf_append(&call->header_lines, data, text) < 0 || buf_append(&call->header_lines, "", 1) < 0)
+			return stop(call, EMSGSIZE);
 	}
 	return len;
 }
