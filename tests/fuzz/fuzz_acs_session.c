@@ -287,13 +287,27 @@ static void check_secrets(const char *input)
 
 // --- the session ---
 
+static bool waits(void *arg)
+{
+	for (size_t i = 0; i < world.commit_count; i++)
+		if (world.commits[i].arg == arg)
+			return true;
+	for (size_t i = 0; i < world.hold_count; i++)
+		if (world.holds[i].arg == arg)
+			return true;
+	return false;
+}
+
 static void next(struct waiting *list, size_t *count)
 {
 	if (*count == 0)
 		return;
 	struct waiting first = list[0];
+	size_t sent = world.sent.len;
 	memmove(list, list + 1, --*count * sizeof(*list));
+	bool early = waits(first.arg);
 	first.done(first.arg);
+	CHECK(!early || world.sent.len == sent); // not before the last thing it waits for
 }
 
 static void end(struct acs *acs, const char *text)
