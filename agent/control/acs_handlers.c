@@ -45,6 +45,11 @@ static void pending_add(struct acs_pending *pending, const struct acs_role_crede
 static void pending_start(struct acs_pending *pending);
 static void on_held(void *arg);
 
+static const char *or_empty(const char *text)
+{
+	return text ? text : "";
+}
+
 void acs_handle(struct acs *acs, const struct acs_message *message)
 {
 	switch (message->type) {
@@ -93,6 +98,21 @@ void acs_drop_pending(struct acs *acs)
 		pending_free(acs->pending);
 }
 
+// What is meant for another container instance would start or stop the wrong tasks here. The reference does not look.
+static const char *addressee_problem(const struct acs *acs, const char *cluster_arn, const char *instance)
+{
+	const char *own_cluster = strrchr(instance_cluster(acs->options.instance), '/');
+	const char *cluster = cluster_arn ? strrchr(cluster_arn, '/') : NULL;
+
+	if (!str_empty(instance) && !str_equal(instance, instance_arn(acs->options.instance)))
+		return "it is for another container instance";
+	// Configured is a name or an ARN, sent is an ARN.
+	own_cluster = own_cluster ? own_cluster + 1 : instance_cluster(acs->options.instance);
+	if (!str_empty(cluster_arn) && !str_equal(cluster ? cluster + 1 : cluster_arn, own_cluster))
+		return "it is for another cluster";
+	return NULL;
+}
+
 // --- payload (§12.2) ---
 
 static void handle_payload(struct acs *acs, const struct acs_payload *payload)
@@ -103,11 +123,14 @@ static void handle_payload(struct acs *acs, const struct acs_payload *payload)
 	struct acs_pending *pending;
 	bool handled = true;
 
+	if (!problem)
+		problem = addressee_problem(acs, payload->cluster_arn, payload->instance_arn);
 	if (!problem && acs->pending_count >= ACS_PENDING_MAX)
 		problem = "too many messages wait to be acknowledged";
 	if (problem) {
-		log_warn("payload from ACS not handled", "reason=%s message_id=%s", problem,
-			 payload->message_id ? payload->message_id : "");
+		log_warn("payload from ACS not handled", "reason=%s message_id=%s cluster=%s instance=%s tasks=%zu",
+			 problem, or_empty(payload->message_id), or_empty(payload->cluster_arn),
+			 or_empty(payload->instance_arn), count);
 		return;
 	}
 	if (payload->seq_num > acs->manifest_sequence)
@@ -446,9 +469,14 @@ static void handle_manifest(struct acs *acs, const struct acs_manifest *manifest
 	const struct acs_manifest_task *tasks = manifest->tasks.items;
 	struct manifest_scan scan = {.cluster = manifest->cluster_arn, .message_id = manifest->message_id};
 	struct error err;
+	const char *problem = str_empty(manifest->message_id)
+				      ? "no messageId"
+				      : addressee_problem(acs, manifest->cluster_arn, manifest->instance_arn);
 
-	if (str_empty(manifest->message_id)) {
-		log_warn("task manifest from ACS not handled", "reason=%s", "no messageId");
+	if (problem) {
+		log_warn("task manifest from ACS not handled", "reason=%s message_id=%s cluster=%s instance=%s",
+			 problem, or_empty(manifest->message_id), or_empty(manifest->cluster_arn),
+			 or_empty(manifest->instance_arn));
 		return;
 	}
 	if (manifest->timeline <= acs->manifest_sequence) {
@@ -504,11 +532,6 @@ static void handle_update(struct acs *acs, const char *name, const struct acs_up
 }
 
 // --- attachments (§12.5, §12.6): without an acknowledgement ECS gives up what it wanted to attach, and says so ---
-
-static const char *or_empty(const char *text)
-{
-	return text ? text : "";
-}
 
 static void refuse_enis(const char *name, const struct acs_attach_eni *message, bool of_task)
 {

@@ -276,6 +276,24 @@ static void test_payload_refused(void **state)
 	commit();
 	assert_int_equal(sent_count, 0);
 	assert_int_equal(hold_count, 0);
+	// Of another container instance or cluster, both without a trace.
+	static const char *const strangers[][2] = {
+		{CLUSTER, INSTANCE "2"}, {CLUSTER "2", INSTANCE}, {"lab2", INSTANCE}, {CLUSTER, "1"}};
+	for (size_t i = 0; i < ARRAY_SIZE(strangers); i++) {
+		static const char *const bodies[] = {
+			"PayloadMessage\",\"message\":{\"tasks\":[" TASK_OBJECT("9", "RUNNING", "") "]",
+			"TaskManifestMessage\",\"message\":{\"timeline\":5,\"tasks\":[]"};
+		for (size_t k = 0; k < ARRAY_SIZE(bodies); k++) {
+			_cleanup_free_ char *text = xasprintf("{\"type\":\"%s,\"messageId\":\"m\",\"clusterArn\":\"%"
+							      "s\",\"containerInstanceArn\":\"%s\"}}",
+							      bodies[k], strangers[i][0], strangers[i][1]);
+			receive(text);
+		}
+	}
+	expect_events("");
+	commit();
+	assert_int_equal(sent_count, 0);
+	assert_int_equal(manifest_saved, -2);
 	receive(PAYLOAD(TASK_OBJECT("3", "RUNNING", ",\"roleCredentials\":{}")));
 	expect_events("refused(3|UnrecogniedTaskError: Error loading task - CredentialsId is empty)");
 	receive(PAYLOAD(TASK_OBJECT("3", "RUNNING", ",\"roleCredentials\":[]")));
