@@ -665,13 +665,23 @@ static void finish_eof(struct websocket *ws)
 static void finish_violation(struct websocket *ws)
 {
 	int code = wslay_event_get_status_code_sent(ws->frames);
+	char text[96];
 
-	if (code == WSLAY_CODE_MESSAGE_TOO_BIG)
-		finish_error(ws, EMSGSIZE, "the peer's message is too large");
-	else if (code == WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA)
+	if (code == WSLAY_CODE_MESSAGE_TOO_BIG) {
+		if (ws->fragments > FRAGMENTS_MAX)
+			snprintf(text, sizeof(text), "the peer's message is in more than %d fragments", FRAGMENTS_MAX);
+		else
+			snprintf(text, sizeof(text), "the peer's message is larger than %zu bytes",
+				 WEBSOCKET_MESSAGE_MAX);
+		finish_error(ws, EMSGSIZE, text);
+	} else if (code == WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA) {
 		finish_error(ws, EBADMSG, "the peer's text is not UTF-8");
-	else
-		finish_error(ws, EPROTO, "the peer breaks the protocol");
+	} else { // which rule, wslay does not tell
+		finish_error(
+			ws, EPROTO,
+			"the peer breaks the WebSocket protocol: reserved bits or opcode, a masked frame, fragments "
+			"out of order, a bad control frame or close code");
+	}
 }
 
 // Ends the session if this pass has shown it to be over. True if it did.
