@@ -258,10 +258,11 @@ static void put_text(struct line *line, const char *text)
 	put(line, text, strlen(text));
 }
 
-// Characters that could fake a second line or drive a terminal: C0, DEL and C1.
+// Characters that could fake a second line or drive a terminal: C0, DEL, C1, and U+2028 and U+2029.
 static bool is_control(const unsigned char *p, size_t len)
 {
-	return p[0] < 0x20 || p[0] == 0x7f || (len == 2 && p[0] == 0xc2 && p[1] < 0xa0);
+	return p[0] < 0x20 || p[0] == 0x7f || (len == 2 && p[0] == 0xc2 && p[1] < 0xa0) ||
+	       (len == 3 && p[0] == 0xe2 && p[1] == 0x80 && (p[2] == 0xa8 || p[2] == 0xa9));
 }
 
 // Writes one character of a quoted value; returns the bytes taken from it, 0 when the line is full.
@@ -281,7 +282,11 @@ static size_t put_character(struct line *line, const unsigned char *p, size_t le
 	else if (!line->json)
 		snprintf(escape, sizeof(escape), "\\x%02x", *p);
 	else // JSON has no bytes, only characters: one that is none becomes U+FFFD
-		snprintf(escape, sizeof(escape), "\\u%04x", len == 0 ? 0xfffd : len == 2 ? p[1] : p[0]);
+		snprintf(escape, sizeof(escape), "\\u%04x",
+			 len == 0   ? 0xfffd
+			 : len == 3 ? 0x2000 + (p[2] & 0x3f)
+			 : len == 2 ? p[1]
+				    : p[0]);
 	if (!put(line, escape, strlen(escape)))
 		return 0;
 	return line->json && len > 0 ? len : 1;

@@ -35,6 +35,8 @@ static void test_format(void **state)
 		 "\"msg\":\"m\",\"prog\":\"ecsd\",\"a\":\"é\\ufffd\\ufffd\"}"},
 		{"m", "a=\xc2\x85", "msg=m prog=ecsd a=\"\\xc2\\x85\"",
 		 "\"msg\":\"m\",\"prog\":\"ecsd\",\"a\":\"\\u0085\"}"},
+		{"m", "a=\xe2\x80\xa8", "msg=m prog=ecsd a=\"\\xe2\\x80\\xa8\"",
+		 "\"msg\":\"m\",\"prog\":\"ecsd\",\"a\":\"\\u2028\"}"},
 	};
 
 	(void)state;
