@@ -2,7 +2,9 @@
 #include "aws/sigv4.h"
 #include "common/log.h"
 #include "common/util.h"
+#include <curl/curl.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <strings.h>
 
 // control-plane.md §1.3
@@ -12,6 +14,8 @@
 #define TOKENS_MAX 500
 #define TOKENS_RETRY 5
 #define TOKENS_TIMEOUT 10
+// The SDK takes a signature's refusal for a matter of clocks if they differ by more. Services allow five minutes.
+#define CLOCK_SKEW_MS (4 * 60000)
 
 struct policy {
 	int attempts;
@@ -27,6 +31,7 @@ struct aws_client {
 	uint64_t timeout_ms;
 	int tokens[AWS_RETRY_SUBMIT + 1]; // the reference has a client, and so a bucket, for each policy
 	struct aws_call *calls;
+	int64_t clock_ahead_ms; // of the service's clock
 };
 
 struct aws_call {
@@ -93,6 +98,11 @@ struct aws_client *aws_client_free(struct aws_client *client)
 	free(client->user_agent);
 	free(client);
 	return NULL;
+}
+
+int64_t aws_client_wall_ms(const struct aws_client *client)
+{
+	return wall_ms() + client->clock_ahead_ms;
 }
 
 struct aws_call *aws_client_call(struct aws_client *client, const char *operation, json_object *body,
@@ -174,7 +184,7 @@ static void send_signed(struct aws_call *call, const struct aws_credentials *cre
 					.body_len = strlen(call->body),
 					.region = client->region,
 					.service = client->service,
-					.wall_ms = wall_ms(),
+					.wall_ms = aws_client_wall_ms(client),
 					.double_encode_path = true};
 	sigv4_sign_headers(&to_sign, credentials, &signature);
 	for (size_t i = 0; i < signature.header_count; i++)
@@ -254,6 +264,28 @@ static bool credentials_refused(const char *code)
 					    "InvalidSignatureException"};
 
 	return one_of(code, codes, ARRAY_SIZE(codes));
+}
+
+// Whether the request was refused for its time. If the answer's Date shows that the clocks differ, the service's is
+// gone by from now on, as with the SDK.
+static bool clock_refused(struct aws_call *call, const struct http_response *http, const struct aws_response *response)
+{
+	static const char *const certain[] = {"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"};
+	static const char *const possible[] = {"InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure"};
+	struct aws_client *client = call->client;
+	bool certainly = one_of(response->error_code, certain, ARRAY_SIZE(certain));
+	const char *date = http->header(http, "Date");
+	time_t theirs = date ? curl_getdate(date, NULL) : -1;
+
+	if (!certainly && !one_of(response->error_code, possible, ARRAY_SIZE(possible)))
+		return false;
+	if (theirs < 0 || llabs((int64_t)theirs * 1000 - aws_client_wall_ms(client)) <= CLOCK_SKEW_MS)
+		return certainly;
+	client->clock_ahead_ms = (int64_t)theirs * 1000 - wall_ms();
+	log_error("the clock of this host is wrong: requests are signed with the time of the service",
+		  "service=%s service_time=%s ahead_s=%lld operation=%s error=%s", client->service, date,
+		  (long long)client->clock_ahead_ms / 1000, call->operation, response->error.message);
+	return true;
 }
 
 // "com.amazonaws.ecs#ClientException:http://..." -> "ClientException"
@@ -346,7 +378,7 @@ static void on_response(const struct http_response *http, void *arg)
 {
 	struct aws_call *call = arg;
 	struct aws_response response = {.status = http->result < 0 ? 0 : http->status};
-	bool timeout = false;
+	bool timeout = false, clock = false;
 
 	call->http = NULL;
 	const char *request_id = http->result < 0 ? NULL : http->header(http, "X-Amzn-RequestId");
@@ -361,8 +393,10 @@ static void on_response(const struct http_response *http, void *arg)
 	} else {
 		read_error(http, &response);
 		timeout = is_timeout(response.error_code);
+		clock = clock_refused(call, http, &response);
+		response.transient |= clock;
 	}
-	if (credentials_refused(response.error_code) && !call->resigned) {
+	if (!clock && credentials_refused(response.error_code) && !call->resigned) {
 		log_info("credentials refused, asking for new ones", "operation=%s reason=%s", call->operation,
 			 response.error.message);
 		call->resigned = true;

@@ -25,6 +25,8 @@ struct aws_client_options {
 };
 struct aws_client *aws_client_new(const struct aws_client_options *options);
 struct aws_client *aws_client_free(struct aws_client *client); // cancels calls; returns NULL
+// The time to sign with: ours, or the service's once it has refused a signature because our clock is wrong.
+int64_t aws_client_wall_ms(const struct aws_client *client);
 
 enum aws_retry {
 	AWS_RETRY_STANDARD, // 3 attempts, U[0, 2^n) s between them

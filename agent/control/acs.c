@@ -136,7 +136,7 @@ static void on_credentials(const struct aws_credentials *credentials, const stru
 		.query = parts.query,
 		.region = instance_region(acs->options.instance),
 		.service = "ecs",
-		.wall_ms = wall_ms(),
+		.wall_ms = instance_wall_ms(acs->options.instance),
 		.double_encode_path = true,
 	};
 	sigv4_sign_headers(&request, credentials, &signature);

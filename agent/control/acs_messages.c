@@ -1,4 +1,5 @@
 #include "acs_messages.h"
+#include "acs_endpoint.h"
 #include "common/http.h"
 #include "common/util.h"
 #include "common/websocket.h"
@@ -169,7 +170,7 @@ static int decode_envelope(json_object *frame, struct acs_message *message, stru
 		if (!strcmp(acs_rows[i].name, type))
 			row = &acs_rows[i];
 	if (!row)
-		return error_set(err, ENOMSG, "unknown message type");
+		return error_set(err, ENOMSG, "unknown message type %.100s", type);
 	body = json_get(frame, "message");
 	if (!body)
 		return error_set(err, EBADMSG, "%s without a message", row->name);
@@ -388,7 +389,6 @@ void acs_stop_candidate(json_object *frame, const char *task_arn, const char *cl
 
 char *acs_url(const struct acs_address *address, struct error *err)
 {
-	static const char *const schemes[] = {"http://", "https://", "ws://", "wss://"};
 	const char *endpoint = address->endpoint ? address->endpoint : "";
 	_cleanup_free_ char *docker =
 		xasprintf("DockerVersion: %s", address->docker_version ? address->docker_version : "");
@@ -405,15 +405,10 @@ char *acs_url(const struct acs_address *address, struct error *err)
 		{"seqNum", "1"},
 	};
 	struct buf url = {0};
-	size_t known = 0, n = strlen(endpoint);
+	size_t n = strlen(endpoint);
 
-	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++)
-		if (str_starts(endpoint, schemes[i]) && endpoint[strlen(schemes[i])] != '\0')
-			known = 1;
-	if (!known || strpbrk(endpoint, "?# \r\n")) {
-		error_set(err, EINVAL, "the ACS endpoint is no http or https address: %.200s", endpoint);
+	if (acs_endpoint_check(endpoint, err) < 0)
 		return NULL;
-	}
 	buf_printf(&url, "%s%sws", endpoint, endpoint[n - 1] == '/' ? "" : "/");
 	for (size_t i = 0, first = 1; i < ARRAY_SIZE(parameters); i++) {
 		_cleanup_free_ char *value = parameters[i].value ? url_encode(parameters[i].value, false) : NULL;

@@ -109,6 +109,11 @@ struct aws_client *instance_ecs(struct instance *instance)
 	return instance->ecs;
 }
 
+int64_t instance_wall_ms(const struct instance *instance)
+{
+	return aws_client_wall_ms(instance->ecs);
+}
+
 int64_t instance_manifest_sequence(const struct instance *instance)
 {
 	return instance->identity.manifest_sequence;

@@ -48,6 +48,7 @@ const char *instance_user_agent(const struct instance *instance);
 // Saved state is not ours to use, start afresh: it is another EC2 instance's, or ECS_CHECKPOINT is off.
 bool instance_state_discarded(const struct instance *instance);
 struct aws_client *instance_ecs(struct instance *instance); // client of the ECS API
+int64_t instance_wall_ms(const struct instance *instance);  // the time to sign with, aws_client_wall_ms
 // -1 when saved state is not used, so that a manifest of timeline 0 is accepted; 0 when there is none (§12.4).
 int64_t instance_manifest_sequence(const struct instance *instance);
 int instance_set_manifest_sequence(struct instance *instance, int64_t value, struct error *err); // saves

@@ -1,6 +1,7 @@
 // DiscoverPollEndpoint (control-plane.md §9).
 #include "common/log.h"
 #include "common/util.h"
+#include "control/acs_endpoint.h"
 #include "control/instance_private.h"
 #include <errno.h>
 
@@ -94,14 +95,15 @@ static void on_answer(const struct aws_response *response, void *arg)
 	struct error err = response->error;
 
 	instance->endpoint_call = NULL;
-	if (!str_empty(endpoint)) {
+	// What no session can be opened at is not kept for hours.
+	if (!str_empty(endpoint) && acs_endpoint_check(endpoint, &err) == 0) {
 		str_replace(&instance->acs_endpoint, endpoint);
 		str_replace(&instance->telemetry_endpoint, json_get_string(response->body, "telemetryEndpoint"));
 		instance->endpoint_until = loop_now(instance->options.loop) + ENDPOINT_TTL_MS;
 		answer_all(instance, NULL);
 		return;
 	}
-	if (response->body)
+	if (response->body && str_empty(endpoint))
 		error_set(&err, EPROTO, "no endpoint returned; nil");
 	if (instance->acs_endpoint) {
 		// A stale address beats none; the next lookup asks again.

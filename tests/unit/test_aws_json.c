@@ -16,8 +16,10 @@ static struct reply {
 	const char *error_type, *body;
 } replies[8]; // in turn; the last stays
 static size_t reply_count;
-static char seen_key[64]; // access key of the last request
-static bool renew_keys;   // a request gets the next one's key changed
+static char seen_key[64];      // access key of the last request
+static int64_t server_ahead_s; // of the Date it gives
+static int64_t seen_when;      // of the last request's signature
+static bool renew_keys;        // a request gets the next one's key changed
 static struct {
 	size_t count;
 	struct aws_response response;
@@ -38,6 +40,7 @@ static void check_signature(struct evhttp_request *request)
 	snprintf(iso, sizeof(iso), "%.4s-%.2s-%.2sT%.2s:%.2s:%.2sZ", date, date + 4, date + 6, date + 9, date + 11,
 		 date + 13);
 	assert_true(parse_rfc3339(iso, &when));
+	seen_when = when;
 	const char *signed_at = strstr(authorization, "SignedHeaders=");
 	assert_non_null(signed_at);
 	bool with_token = *server_header(request, "X-Amz-Security-Token");
@@ -87,6 +90,12 @@ static void answer(struct server *s, struct evhttp_request *request)
 		return;
 	}
 	struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
+	if (server_ahead_s) {
+		char date[64];
+		time_t now = time(NULL) + server_ahead_s;
+		strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime(&now));
+		evhttp_add_header(headers, "Date", date);
+	}
 	if (reply->error_type)
 		evhttp_add_header(headers, "x-amzn-errortype", reply->error_type);
 	server_reply(request, reply->status, reply->body);
@@ -375,6 +384,45 @@ static void refused_credentials_are_replaced(void **state)
 	}
 }
 
+// The service's clock is an hour ahead: told by the Date of a refusal, used from then on.
+static void wrong_clocks(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *body;
+		int64_t ahead_s;
+		bool repeated;
+	} cases[] = {
+		{"{\"__type\":\"InvalidSignatureException\",\"message\":\"Signature expired\"}", 3600, true},
+		{"{\"__type\":\"SignatureDoesNotMatch\"}", -3600, true},
+		{"{\"__type\":\"AuthFailure\"}", 600, true},
+		{"{\"__type\":\"RequestExpired\"}", 3600, true},
+		{"{\"__type\":\"RequestTimeTooSkewed\"}", 60, true}, // certain, but nothing to learn from
+		{"{\"__type\":\"SignatureDoesNotMatch\"}", 60, false},
+		{"{\"__type\":\"ClientException\"}", 3600, false},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		setup(NULL);
+		start(1000, NULL);
+		server_ahead_s = cases[i].ahead_s;
+		replies[0] = (struct reply){400, NULL, cases[i].body};
+		replies[1] = (struct reply){200, NULL, "{}"};
+		call_and_wait(AWS_RETRY_STANDARD);
+		assert_int_equal(got.body != NULL, cases[i].repeated);
+		assert_int_equal(server.count, cases[i].repeated ? 2 : 1);
+		if (cases[i].repeated)
+			assert_string_equal(server.seen[1].attempt, "attempt=2; max=3");
+		int64_t learnt = aws_client_wall_ms(client) - wall_ms();
+		bool differs = llabs(cases[i].ahead_s) > 240 && cases[i].repeated;
+		assert_true(llabs(learnt - (differs ? cases[i].ahead_s * 1000 : 0)) <= 1500);
+		if (cases[i].repeated) // what was learnt is what is signed with
+			assert_true(llabs(seen_when - aws_client_wall_ms(client)) < 5000);
+		server_ahead_s = 0;
+		if (i + 1 < ARRAY_SIZE(cases))
+			teardown(NULL);
+	}
+}
+
 static void no_credentials(void **state)
 {
 	(void)state;
@@ -527,6 +575,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(submit_retries, setup, teardown),
 		cmocka_unit_test_setup_teardown(retries_have_a_quota, setup, teardown),
 		cmocka_unit_test_setup_teardown(refused_credentials_are_replaced, setup, teardown),
+		cmocka_unit_test_setup_teardown(wrong_clocks, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_credentials, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(silence_ends_in_time, setup, teardown),

@@ -29,6 +29,11 @@ const char *instance_cluster(const struct instance *instance)
 	(void)instance;
 	return "lab";
 }
+int64_t instance_wall_ms(const struct instance *instance)
+{
+	(void)instance;
+	return wall_ms();
+}
 const char *instance_region(const struct instance *instance)
 {
 	(void)instance;

@@ -90,6 +90,11 @@ struct aws_client *aws_client_free(struct aws_client *client)
 	(void)client;
 	return NULL;
 }
+int64_t aws_client_wall_ms(const struct aws_client *client)
+{
+	(void)client;
+	return wall_ms();
+}
 struct aws_call *aws_client_call(struct aws_client *client, const char *operation, json_object *body,
 				 enum aws_retry retry, void (*done)(const struct aws_response *response, void *arg),
 				 void *arg)
@@ -464,9 +469,18 @@ static void test_poll_endpoint(void **state)
 	answer("{\"telemetryEndpoint\":\"t\"}", NULL, NULL);
 	assert_string_equal(polled, "- - no endpoint returned; nil");
 	instance_poll_endpoint(instance, on_polled, &a);
-	answer("{\"endpoint\":\"e\",\"telemetryEndpoint\":\"t\"}", NULL, NULL);
-	assert_string_equal(polled, "e t -");
-	assert_int_equal(call_count, 3);
+	// What is no address is not kept, and said to be none.
+	static const char *const garbage[] = {
+		"e", "ftp://e", "https://", "https://[::1", "https://e/?q", "https://e\\u000ax"};
+	for (size_t i = 0; i < ARRAY_SIZE(garbage); i++) {
+		_cleanup_free_ char *bad = xasprintf("{\"endpoint\":\"%s\"}", garbage[i]);
+		answer(bad, NULL, NULL);
+		assert_true(str_starts(polled, "- - the ACS endpoint is no http or https address: "));
+		instance_poll_endpoint(instance, on_polled, &a);
+	}
+	answer("{\"endpoint\":\"https://e\",\"telemetryEndpoint\":\"t\"}", NULL, NULL);
+	assert_string_equal(polled, "https://e t -");
+	assert_int_equal(call_count, 3 + (int)ARRAY_SIZE(garbage));
 	polled[0] = '\0';
 	fake_advance(12 * 3600000ULL - 1);
 	instance_poll_endpoint(instance, on_polled, &a);
@@ -474,15 +488,15 @@ static void test_poll_endpoint(void **state)
 	instance_poll_endpoint_cancel(instance, &a);
 	instance_poll_endpoint(instance, on_polled, &b);
 	fake_advance(0);
-	assert_string_equal(polled, "e t -");
-	assert_int_equal(call_count, 3);
+	assert_string_equal(polled, "https://e t -");
+	assert_int_equal(call_count, 3 + (int)ARRAY_SIZE(garbage));
 	fake_advance(1);
 	polled[0] = '\0';
 	instance_poll_endpoint(instance, on_polled, &a);
 	answer(NULL, "ServerException", "x");
-	assert_string_equal(polled, "e t -"); // stale beats none
+	assert_string_equal(polled, "https://e t -"); // stale beats none
 	instance_poll_endpoint(instance, on_polled, &a);
-	assert_int_equal(call_count, 5); // and the next asks again
+	assert_int_equal(call_count, 5 + (int)ARRAY_SIZE(garbage)); // and the next asks again
 	instance_poll_endpoint_cancel(instance, &a);
 }
 
