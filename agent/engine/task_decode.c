@@ -597,6 +597,8 @@ static const char *arn_problem(const char *arn)
 
 static int prepare_container(struct task *task, struct container *c, struct error *err)
 {
+	if (str_empty(c->name)) // ECS takes no report of it
+		return error_set(err, EINVAL, "container %zu has no name", (size_t)(c - task->containers) + 1);
 	if (task_container(task, c->name) != c)
 		return error_set(err, EINVAL, "container name %s is used twice", c->name);
 	for (size_t i = 0; i < c->volumes_from_count; i++) {
