@@ -15,7 +15,7 @@
 struct http_server {
 	struct http_pool pool;
 	struct loop *loop;
-	unsigned connections_max;
+	unsigned connections_max, per_address_max;
 	struct watch *listeners[LISTENERS_MAX];
 	int fds[LISTENERS_MAX];
 	unsigned listener_count;
@@ -23,8 +23,8 @@ struct http_server {
 };
 
 static void on_accept(int fd, unsigned events, void *arg);
-static bool make_room(struct http_server *server, uint32_t address);
-static bool drop_idle(struct http_server *server, bool of_address, uint32_t address);
+static void make_room(struct http_server *server, uint32_t address);
+static bool drop_longest(struct http_server *server, bool of_address, uint32_t address);
 static void on_sweep(void *arg);
 
 struct http_server *http_server_new(struct loop *loop, const struct http_handler *handler, unsigned connections_max)
@@ -32,6 +32,7 @@ struct http_server *http_server_new(struct loop *loop, const struct http_handler
 	struct http_server *server = xcalloc(1, sizeof(*server));
 	server->loop = loop;
 	server->connections_max = connections_max;
+	server->per_address_max = connections_max / HTTP_ADDRESS_SHARE;
 	server->pool.loop = loop;
 	server->pool.handler = *handler;
 	TAILQ_INIT(&server->pool.connections);
@@ -75,14 +76,15 @@ static void on_accept(int fd, unsigned events, void *arg)
 		int client = accept4(fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (client < 0) {
 			// Out of descriptors: an idle connection goes, so that this does not spin until one ends by itself.
-			if ((errno == EMFILE || errno == ENFILE) && drop_idle(server, false, 0))
+			if ((errno == EMFILE || errno == ENFILE) && drop_longest(server, false, 0))
 				continue;
 			return;
 		}
-		if (from.sin_family != AF_INET || !make_room(server, from.sin_addr.s_addr)) {
+		if (from.sin_family != AF_INET) {
 			close(client);
 			continue;
 		}
+		make_room(server, from.sin_addr.s_addr);
 		setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 		http_connection_new(&server->pool, client, &from);
 		if (!timer_running(&server->sweep))
@@ -90,28 +92,37 @@ static void on_accept(int fd, unsigned events, void *arg)
 	}
 }
 
-// The connection that has waited longest for a request makes room, first one of the same client.
-static bool make_room(struct http_server *server, uint32_t address)
+// The connection that has waited longest for a request makes room, first one of the same client; where all have an answer
+// under way, the one whose client has been slowest to take it.
+static void make_room(struct http_server *server, uint32_t address)
 {
 	unsigned same = 0;
-	if (server->pool.count >= HTTP_CONNECTIONS_PER_ADDRESS_MAX) {
+	if (server->pool.count >= server->per_address_max) {
 		for (struct http_connection *c = TAILQ_FIRST(&server->pool.connections); c; c = TAILQ_NEXT(c, link))
 			same += c->address == address;
 	}
-	if (same >= HTTP_CONNECTIONS_PER_ADDRESS_MAX && !drop_idle(server, true, address))
-		return false;
-	return server->pool.count < server->connections_max || drop_idle(server, false, 0);
+	if (same >= server->per_address_max)
+		drop_longest(server, true, address);
+	if (server->pool.count >= server->connections_max)
+		drop_longest(server, false, 0);
 }
 
-static bool drop_idle(struct http_server *server, bool of_address, uint32_t address)
+static bool drop_longest(struct http_server *server, bool of_address, uint32_t address)
 {
+	struct http_connection *slowest = NULL;
 	for (struct http_connection *c = TAILQ_FIRST(&server->pool.connections); c; c = TAILQ_NEXT(c, link)) {
-		if (http_connection_idle(c) && (!of_address || c->address == address)) {
+		if (of_address && c->address != address)
+			continue;
+		if (http_connection_idle(c)) {
 			http_connection_free(c);
 			return true;
 		}
+		if (!slowest)
+			slowest = c;
 	}
-	return false;
+	if (slowest)
+		http_connection_free(slowest);
+	return slowest;
 }
 
 static void on_sweep(void *arg)

@@ -9,8 +9,8 @@
 #define HTTP_TIMEOUT_MS 5000 // to read a request, also between two, and to write an answer (credentials-endpoint.md §1)
 #define HTTP_LINGER_MS 500   // to read on after an answer that closes, so that it is not lost to a reset
 #define HTTP_CONNECTIONS_MAX 1024
-#define HTTP_CONNECTIONS_PER_ADDRESS_MAX 512 // less than all: one container cannot lock out the others
-#define HTTP_QUEUED_MAX ((size_t)16 << 20)   // answers that clients are slow to take, of all connections together
+#define HTTP_ADDRESS_SHARE 2               // one address has at most half of them
+#define HTTP_QUEUED_MAX ((size_t)16 << 20) // answers that clients are slow to take, of all connections together
 
 struct http_request {
 	const struct http_head *head;
