@@ -11,6 +11,7 @@
 #define ANSWER_HEAD_MAX \
 	(HTTP_HEAD_MAX * 4) // X-Forwarded-For and Location come from the request, three bytes each at worst
 #define LINGER_READS 16     // a turn
+#define TURN_ANSWERS 4      // to one client: those who send many requests at once do not hold up the others
 
 static void on_ready(int fd, unsigned events, void *arg);
 static void on_readable(struct http_connection *c);
@@ -97,7 +98,12 @@ static bool take_requests(struct http_connection *c, const char *data, size_t le
 		wire_free(TAKE(c->in), c->in_len);
 		c->in_len = 0;
 	}
-	while (len > 0 && c->state == READING) {
+	for (unsigned answers = 0; len > 0 && c->state == READING;) {
+		if (answers == TURN_ANSWERS) { // goes on in the next turn, when the socket is seen to be writable
+			c->state = WRITING;
+			watch_set(c->watch, LOOP_WRITE);
+			break;
+		}
 		if (!c->in_body) {
 			int used = http_parse_head(data, len, &c->head);
 			if (used == 0) {
@@ -117,6 +123,7 @@ static bool take_requests(struct http_connection *c, const char *data, size_t le
 			if (!body) {
 				if (!answer(c))
 					return false;
+				answers++;
 				data += used;
 				len -= (size_t)used;
 				continue;
@@ -145,6 +152,7 @@ static bool take_requests(struct http_connection *c, const char *data, size_t le
 		wire_free(head, head_len);
 		if (!ok)
 			return false;
+		answers++;
 	}
 	if (len > 0 && c->state == WRITING)
 		keep(c, data, len);
@@ -288,7 +296,7 @@ static bool send_bytes(struct http_connection *c, const char *head, size_t head_
 
 static bool on_writable(struct http_connection *c)
 {
-	ssize_t n = send(c->fd, c->out + c->out_sent, c->out_len - c->out_sent, MSG_NOSIGNAL);
+	ssize_t n = c->out ? send(c->fd, c->out + c->out_sent, c->out_len - c->out_sent, MSG_NOSIGNAL) : 0;
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
 	c->out_sent += (size_t)n;

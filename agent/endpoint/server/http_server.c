@@ -10,7 +10,8 @@
 
 #define LISTENERS_MAX 8
 #define ACCEPT_BATCH 64 // connections a turn
-#define SWEEP_MS 250    // how exactly timeouts are kept; the timer runs only while there are connections
+#define SEND_BUFFER (32 << 10)
+#define SWEEP_MS 250 // how exactly timeouts are kept; the timer runs only while there are connections
 
 struct http_server {
 	struct http_pool pool;
@@ -62,6 +63,8 @@ void http_server_listen(struct http_server *server, int fd)
 		close(fd);
 		return;
 	}
+	// Inherited by connections: what clients do not read costs the kernel no more than this for each.
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){SEND_BUFFER}, sizeof(int));
 	server->fds[server->listener_count] = fd;
 	server->listeners[server->listener_count++] = watch_new(server->loop, fd, LOOP_READ, on_accept, server);
 }
