@@ -46,6 +46,7 @@ struct http_call {
 
 	bool sent;
 	int stop_code; // errno of a callback that ended the transfer, 0: none
+	size_t limit;  // what the answer passed, with EMSGSIZE
 	long status;
 	struct buf body;
 	struct buf header_lines; // "name: value", each with its NUL
@@ -290,7 +291,7 @@ static void transfer_error(struct http_call *call, CURLcode code, struct error *
 {
 	if (call->stop_code == EMSGSIZE)
 		error_set(error, EMSGSIZE, "request to %s: the answer is larger than %zu bytes", call->target,
-			  call->body.max);
+			  call->limit);
 	else if (call->stop_code)
 		error_set(error, call->stop_code, "request to %s: ended by its receiver", call->target);
 	else
@@ -409,6 +410,12 @@ static size_t stop(struct http_call *call, int code)
 	return 0;
 }
 
+static size_t stop_too_large(struct http_call *call, size_t limit)
+{
+	call->limit = limit;
+	return stop(call, EMSGSIZE);
+}
+
 static size_t on_header(char *data, size_t size, size_t count, void *arg)
 {
 	struct http_call *call = arg;
@@ -433,7 +440,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *arg)
 		buf_clear(&call->header_lines);
 	} else if (text > 0 && !last) {
 		if (buf_append(&call->header_lines, data, text) < 0 || buf_append(&call->header_lines, "", 1) < 0)
-			return stop(call, EMSGSIZE);
+			return stop_too_large(call, call->header_lines.max);
 	}
 	return len;
 }
@@ -447,7 +454,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
 		return 0;
 	call->last_byte = loop_now(call->client->transport.loop);
 	if (!call->on_data || call->status >= 400)
-		return buf_append(&call->body, data, len) < 0 ? stop(call, EMSGSIZE) : len;
+		return buf_append(&call->body, data, len) < 0 ? stop_too_large(call, call->body.max) : len;
 	if (call->on_data(data, len, call->arg) != 0)
 		return stop(call, ECANCELED);
 	return call->state == CALL_GARBAGE ? 0 : len;
