@@ -406,6 +406,8 @@ static int translate(CURL *easy, CURLcode code, const char **text, char *buffer,
 	case CURLE_COULDNT_CONNECT:
 	case CURLE_SEND_ERROR:
 	case CURLE_RECV_ERROR:
+		if (os_errno <= 0 && code == CURLE_RECV_ERROR)
+			return ECONNRESET; // bad chunks, say: in curl's words
 		if (os_errno <= 0)
 			os_errno = code == CURLE_COULDNT_CONNECT ? ECONNREFUSED : ECONNRESET;
 		*text = reason((int)os_errno, buffer, size);
