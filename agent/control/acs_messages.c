@@ -405,11 +405,10 @@ char *acs_url(const struct acs_address *address, struct error *err)
 		{"seqNum", "1"},
 	};
 	struct buf url = {0};
-	size_t n = strlen(endpoint);
 
 	if (acs_endpoint_check(endpoint, err) < 0)
 		return NULL;
-	buf_printf(&url, "%s%sws", endpoint, endpoint[n - 1] == '/' ? "" : "/");
+	buf_printf(&url, "%s%sws", endpoint, str_ends(endpoint, "/") ? "" : "/");
 	for (size_t i = 0, first = 1; i < ARRAY_SIZE(parameters); i++) {
 		_cleanup_free_ char *value = parameters[i].value ? url_encode(parameters[i].value, false) : NULL;
 
