@@ -16,11 +16,16 @@ OUTSIDE = "10.99.0.1"   # an address that is no loopback address: only those are
 CERTIFICATE_LOG = "(?i)certificate"
 
 
+# In the words of the TLS library: what is wrong, not only that something is.
+WHAT_IS_WRONG = {"expired": "certificate has expired", "wrong-host": "no alternative certificate subject name matches",
+                 "wrong-ca": "unable to get local issuer certificate", "self-signed": "self.signed certificate"}
+
+
 @pytest.fixture(scope="module")
 def bad_certificates(pki, tmp_path_factory):
     """By what is wrong with them: TLS contexts of servers."""
     return {"expired": pki.context("expired", days=-1), "wrong-host": pki.context("host", "DNS:ecs.example"),
-            "wrong-ca": Pki(str(tmp_path_factory.mktemp("other-ca"))).server_context}
+            "wrong-ca": Pki(str(tmp_path_factory.mktemp("other-ca"))).server_context, "self-signed": pki.self_signed()}
 
 
 def registered(bed):
@@ -55,25 +60,26 @@ def test_tls_as_recorded(make_bed, name, port, options, arguments):
 
 # --- certificates
 
-@pytest.mark.parametrize("what", ["expired", "wrong-host", "wrong-ca"])
+@pytest.mark.parametrize("what", WHAT_IS_WRONG)
 def test_bad_certificate_of_the_api(make_bed, pki, bad_certificates, what):
     """Nothing is sent; -k sends all the same."""
     bed = make_bed(pki=pki.having(bad_certificates[what]))
     bed.agent.start()
-    bed.agent.wait_log(CERTIFICATE_LOG)
+    assert bed.agent.wait() == 1
+    assert re.search("cannot start.*RegisterContainerInstance: connect to 127.0.0.1:8443: .*" + WHAT_IS_WRONG[what],
+                     bed.agent.log())
     assert bed.cp.operations() == []
-    assert bed.agent.terminate() == 0
     bed.agent.arguments = ["-k"]
     bed.start()
 
 
-@pytest.mark.parametrize("what", ["expired", "wrong-host", "wrong-ca"])
+@pytest.mark.parametrize("what", WHAT_IS_WRONG)
 def test_bad_certificate_of_acs(make_bed, bad_certificates, what):
     """The agent registers, and no handshake is sent; -k sends it all the same."""
     bed = make_bed()
     bed.cp.listen_for_acs(bad_certificates[what])
     bed.agent.start()
-    bed.agent.wait_log("not connected to ACS.*[Cc]ertificate")
+    bed.agent.wait_log("not connected to ACS.*connect to 127.0.0.1:8444: .*" + WHAT_IS_WRONG[what])
     assert registered(bed) and not upgraded(bed)
     assert bed.agent.terminate() == 0
     bed.agent.arguments = ["-k"]

@@ -4,11 +4,13 @@ Every request and every upgrade is checked (signature, headers, members and type
 violation, and the fixtures fail the test for it in the end. All traffic is in the recording."""
 
 import base64
+import calendar
 import json
 import re
 import threading
 import time
 import uuid
+from email.utils import formatdate
 from urllib.parse import parse_qsl
 
 from . import model, sigv4, websocket
@@ -47,6 +49,7 @@ class ControlPlane:
         self.acs_sessions = 0        # of the present process of the agent
         self.generation = 0          # counts processes of the agent
         self.tags = []
+        self.ahead = 0               # seconds that the service's clock is ahead
         self.lossy = False           # attempts may be lost on the way here: numbers may be missing
         self._attempts = {}          # SDK invocation id -> last attempt
         self._dropped = set()        # invocation ids cut off: an HTTP client may resend on its own
@@ -221,11 +224,18 @@ class ControlPlane:
         event = self.recording.add("http.request", op=operation, method=request.method, path=request.target,
                                    headers=request.headers, body=body)
         generation = self.generation
+        if self._signed_at_another_time(request):
+            self._refuse_time(request)
+            return
         for what in self._api_problems(request, target, operation, body):
             self.violation(operation or request.target, what)
         fault = self.faults.take(operation, body)
         if fault and fault.action == "drop":
             self._dropped.add(request.header("Amz-Sdk-Invocation-Id"))
+            raise Closed
+        if fault and fault.action == "script":
+            self._dropped.add(request.header("Amz-Sdk-Invocation-Id"))
+            fault.script(request)
             raise Closed
         if fault and fault.action == "delay":
             self._stop.wait(fault.seconds)
@@ -241,6 +251,18 @@ class ControlPlane:
         request.connection.respond(status, answer, [("Content-Type", JSON_TYPE),
                                                     ("x-amzn-RequestId", str(uuid.uuid4()))])
 
+    def _signed_at_another_time(self, request):
+        """With a clock that is ahead of ours (or behind): what is signed with ours is refused, as by AWS."""
+        signed = time.strptime(request.header("X-Amz-Date") or "20000101T000000Z", "%Y%m%dT%H%M%SZ")
+        return self.ahead and abs(calendar.timegm(signed) - time.time() - self.ahead) > sigv4.MAX_SKEW
+
+    def _refuse_time(self, request):
+        self._attempts[request.header("Amz-Sdk-Invocation-Id")] = int(
+            SDK_REQUEST.match(request.header("Amz-Sdk-Request")).group(1))
+        request.connection.respond(
+            400, {"__type": "InvalidSignatureException", "message": "Signature expired: it is later now"},
+            [("Date", formatdate(time.time() + self.ahead, usegmt=True))])
+
     def _api_problems(self, request, target, operation, body):
         if (request.method, request.target) != ("POST", "/"):
             yield f"{request.method} {request.target} instead of POST /"
@@ -250,7 +272,7 @@ class ControlPlane:
             yield f"Content-Type: {request.header('Content-Type')}"
         if not USER_AGENT.match(request.header("User-Agent") or ""):
             yield f"User-Agent: {request.header('User-Agent')}"
-        yield from sigv4.problems(request, self.scheme, self.keys, REGION, "ecs", API_SIGNED)
+        yield from sigv4.problems(request, self.scheme, self.keys, REGION, "ecs", API_SIGNED, self.ahead)
         yield from model.problems(operation, body)
 
         invocation = request.header("Amz-Sdk-Invocation-Id") or ""
@@ -355,7 +377,8 @@ class ControlPlane:
 
     def _upgrade_problems(self, request, kind, query):
         yield from websocket.handshake_problems(request)
-        yield from sigv4.problems(request, "https", self.keys, REGION, "ecs", ("host", "x-amz-date"))
+        yield from sigv4.problems(request, "https", self.keys, REGION, "ecs", ("host", "x-amz-date"),
+                                  self.ahead)
         version = f"{self.docker_version}"
         common = {"agentHash": r"[0-9a-f]{7,40}", "agentVersion": r"\d+\.\d+\.\d+"}
         arn = re.escape(self.registered[-1] if self.registered else "")

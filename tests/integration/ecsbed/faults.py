@@ -5,13 +5,14 @@ import threading
 
 class Fault:
     """action: error (an answer with status and type), drop (close without an answer), delay (answer after
-    seconds), hold (answer when released), garble (an answer that is no JSON)."""
+    seconds), hold (answer when released), garble (an answer that is no JSON), script (script(request) answers by
+    itself, and the connection is closed behind it)."""
 
     def __init__(self, operation, action="error", times=1, status=500, type="ServerException",
-                 message="test", seconds=0.0, match=None):
+                 message="test", seconds=0.0, match=None, script=None):
         self.operation, self.action, self.left = operation, action, times
         self.status, self.type, self.message, self.seconds = status, type, message, seconds
-        self.match = match
+        self.match, self.script = match, script
         self.reached = threading.Event()    # a request has come to it
         self.released = threading.Event()
 

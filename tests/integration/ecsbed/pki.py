@@ -36,6 +36,15 @@ class Pki:
         context.set_alpn_protocols(["http/1.1"])
         return context
 
+    def self_signed(self):
+        """TLS of a server whose certificate nobody else has signed."""
+        key, cert = (os.path.join(self.directory, f"self.{end}") for end in ("key", "pem"))
+        _openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-keyout", key, "-out", cert,
+                 "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=" + NAMES)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+        return context
+
     def having(self, server_context):
         """The same authority, and servers with this certificate."""
         other = copy.copy(self)

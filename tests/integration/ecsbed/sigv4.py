@@ -15,11 +15,12 @@ _AUTHORIZATION = re.compile(
 MAX_SKEW = 300
 
 
-def problems(request, scheme, keys, region, service, expected_headers):
+def problems(request, scheme, keys, region, service, expected_headers, ahead=0):
     """What is wrong with a request's signature: a list of texts, empty when all is well.
 
     keys maps access key ids to (secret, token or None). expected_headers are the names that must be signed,
-    besides x-amz-security-token, which must be there exactly when the key has a token."""
+    besides x-amz-security-token, which must be there exactly when the key has a token. ahead: seconds that the
+    service's clock is ahead of ours."""
     match = _AUTHORIZATION.match(request.header("Authorization") or "")
     if not match:
         return [f"Authorization is missing or malformed: {request.header('Authorization')!r}"]
@@ -34,7 +35,7 @@ def problems(request, scheme, keys, region, service, expected_headers):
         when = datetime.datetime.strptime(stamp, "%Y%m%dT%H%M%SZ")
     except ValueError:
         return [f"X-Amz-Date {stamp!r}"]
-    if abs((datetime.datetime.utcnow() - when).total_seconds()) > MAX_SKEW:
+    if abs((datetime.datetime.utcnow() - when).total_seconds() + ahead) > MAX_SKEW:
         found.append(f"X-Amz-Date {stamp} is not the present time")
     if stamp[:8] != day:
         found.append(f"the date of the scope is {day}, X-Amz-Date {stamp}")

@@ -42,7 +42,7 @@ class WebSocket:
 
     def __init__(self, request):
         self.connection = request.connection
-        self.sending = threading.Lock()
+        self.sending = threading.RLock()    # to be held over a message in fragments: nothing comes between
         self.open = True
         accept = base64.b64encode(hashlib.sha1(
             (request.header("Sec-WebSocket-Key") + _GUID).encode()).digest()).decode()
@@ -50,22 +50,25 @@ class WebSocket:
             ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
              f"Sec-WebSocket-Accept: {accept}\r\n\r\n").encode())
 
-    def send_frame(self, opcode, payload=b"", final=True):
+    def send_frame(self, opcode, payload=b"", final=True, reserved=0, mask=b""):
+        """reserved: bits that have to be 0; mask: four bytes that only clients may use."""
         size = len(payload)
-        head = bytes([opcode | (0x80 if final else 0)])
+        head = bytes([opcode | reserved | (0x80 if final else 0)])
         if size < 126:
-            head += bytes([size])
+            head += bytes([size | (0x80 if mask else 0)])
         elif size < 65536:
             head += b"\x7e" + struct.pack(">H", size)
         else:
             head += b"\x7f" + struct.pack(">Q", size)
+        head += mask
         with self.sending:
             self.connection.sock.sendall(head + payload)
 
     def send_fragments(self, chunks, opcode=TEXT):
         """One message in several frames."""
-        for index, chunk in enumerate(chunks):
-            self.send_frame(CONTINUATION if index else opcode, chunk, index == len(chunks) - 1)
+        with self.sending:
+            for index, chunk in enumerate(chunks):
+                self.send_frame(CONTINUATION if index else opcode, chunk, index == len(chunks) - 1)
 
     def close(self, code=1000, reason=""):
         """Sends a close frame and leaves the rest to the client's answer; code None: an empty one."""
