@@ -44,6 +44,11 @@ const char *instance_user_agent(const struct instance *instance)
 	(void)instance;
 	return "agent";
 }
+int64_t instance_wall_ms(const struct instance *instance)
+{
+	(void)instance;
+	return wall_ms();
+}
 int64_t instance_manifest_sequence(const struct instance *instance)
 {
 	(void)instance;
