@@ -83,6 +83,7 @@ void engine_after_commit_cancel(struct engine *engine, void *arg);
 // --- to the control plane: control/submit.c ---
 // The next report for the task, or false if there is none to send now. Each message carries one task status, oldest first,
 // with the container changes that came before it. batch: also when only container changes are there (the 10-30 s timer).
+// None while the report before is not marked on disk; on_report follows.
 bool engine_next_report(struct engine *engine, const char *task_arn, bool batch, struct state_change *change);
 // ECS has accepted it, or refused it for good (then why is kept in the task's history).
 void engine_report_done(struct engine *engine, const char *task_arn, int64_t last_transition, const char *refused_why);

@@ -148,6 +148,15 @@ static bool is_ours(const struct container_ref *ref, const struct docker_contain
 	       str_equal(json_get_string(info->labels, LABEL_CONTAINER_NAME), ref_container(ref)->name);
 }
 
+static void name_is_taken(struct container_ref *ref)
+{
+	struct container *c = ref_container(ref);
+	log_warn("container name is taken; another one is drawn", "task=%s container=%s name=%s", ref->entry->task->arn,
+		 c->name, c->docker_name);
+	free(TAKE(c->docker_name));
+	c->dirty = true;
+}
+
 // The name was taken: by an earlier create call of ours whose answer was lost, or by a stranger.
 static void on_conflict(const struct docker_error *err, const struct docker_container *info, void *arg)
 {
@@ -160,12 +169,10 @@ static void on_conflict(const struct docker_error *err, const struct docker_cont
 		no_failures(c);
 		engine_observe(ref, info);
 	} else if (err->failure == DOCKER_OK) {
-		log_warn("container name is taken; another one is drawn", "task=%s container=%s name=%s",
-			 ref->entry->task->arn, c->name, c->docker_name);
-		free(TAKE(c->docker_name));
-		c->dirty = true;
+		name_is_taken(ref);
 	} else {
-		// Not there yet: an earlier create call of ours may still be at work under this name.
+		// Not there yet: an earlier create call of ours may still be at work under this name. Or no answer.
+		c->must_inspect = err->failure != DOCKER_NOT_FOUND;
 		engine_back_off(ref);
 	}
 }
@@ -270,7 +277,10 @@ static void on_inspected(const struct docker_error *err, const struct docker_con
 	switch (err->failure) {
 	case DOCKER_OK:
 		c->not_before = 0; // how often nothing was known is forgotten with progress only (engine_advance)
-		engine_observe(ref, info);
+		if (c->docker_id || is_ours(ref, info))
+			engine_observe(ref, info);
+		else
+			name_is_taken(ref);
 		break;
 	case DOCKER_NOT_FOUND:
 		c->not_before = 0;
@@ -303,8 +313,9 @@ static void on_started(const struct docker_error *err, void *arg)
 	case DOCKER_UNKNOWN:
 		outcome_unknown(ref, err, OP_START);
 		break;
-	default:
+	default: // it does not run; but only Docker's own word on the container makes that a STOPPED
 		engine_fail_container(ref, err->name, err->message);
+		c->must_inspect = true;
 	}
 }
 
@@ -390,7 +401,8 @@ static void on_removed(const struct docker_error *err, void *arg)
 		engine_back_off(ref);
 		return;
 	}
-	if (err->failure == DOCKER_CONFLICT) { // it runs again
+	if (err->failure == DOCKER_CONFLICT) { // it runs again, or Docker is at it already
+		engine_back_off(ref);
 		engine_stop_stray(ref);
 		return;
 	}
@@ -413,14 +425,15 @@ static void on_stray_stopped(const struct docker_error *err, void *arg)
 void engine_stop_stray(struct container_ref *ref)
 {
 	struct container *c = ref_container(ref);
-	if (c->in_flight != OP_NONE || !c->docker_id)
+	const char *which = c->docker_id ? c->docker_id : c->docker_name; // a create call that was refused may have worked
+	if (c->in_flight != OP_NONE || !which)
 		return;
-	log_warn("container runs although its task has stopped; stopping it", "task=%s container=%s docker_id=%s",
-		 ref->entry->task->arn, c->name, c->docker_id);
+	log_warn("container runs although its task has stopped; stopping it", "task=%s container=%s which=%s",
+		 ref->entry->task->arn, c->name, which);
 	c->in_flight = OP_STOP;
 	c->in_flight_since = loop_now(ref->engine->o.loop);
 	uint64_t timeout_s = c->stop_timeout_s ? c->stop_timeout_s : ref->engine->o.stop_timeout_ms / 1000;
-	c->call = docker_stop(docker_of(ref), c->docker_id, timeout_s, on_stray_stopped, ref);
+	c->call = docker_stop(docker_of(ref), which, timeout_s, on_stray_stopped, ref);
 }
 
 void engine_operate(struct container_ref *ref, enum operation operation)

@@ -106,7 +106,8 @@ bool engine_next_report(struct engine *engine, const char *task_arn, bool batch,
 {
 	*change = (struct state_change){0};
 	struct entry *entry = engine_entry(engine, task_arn);
-	if (!entry || entry->record_count == 0)
+	// While it is not on disk what ECS has accepted, a kill would have it told again, after whatever follows.
+	if (!entry || entry->record_count == 0 || entry->mark_id)
 		return false;
 	struct task *task = entry->task;
 	size_t end = next_task_record(entry);
