@@ -38,6 +38,12 @@ AGENT_LIB  := $(filter-out agent/main.c,$(wildcard agent/*.c)) \
 obj        = $(patsubst %.c,$(B)/%.o,$(1))
 UNIT       := $(wildcard tests/unit/test_*.c)
 UNIT_BIN   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT))
+MODEL      := $(wildcard tests/model/*.c)
+# What the model puts its own functions before (tests/model/hooks.c): calls between files only.
+MODEL_WRAP := wall_ms random_unit random_hex bind socket sqlite3_open_v2 posix_fallocate store_begin store_commit \
+              store_put_task store_put_container store_delete_task store_put_transition reconcile dependency_check \
+              dependency_may_stop schedule schedule_host schedule_port engine_operate engine_observe \
+              engine_observe_missing engine_record_container engine_record_task container_set_error
 FUZZ       := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN   := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(FUZZ))
 # Whose main() the fuzz targets have: our own that replays the corpus, or libFuzzer's.
@@ -96,12 +102,19 @@ $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/setup.o $(filter %.o,$(FU
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) $(filter -%,$(FUZZ_MAIN)) -o $@ $^ $(PKG_LIBS)
 
+$(B)/tests/model/model: $(call obj,$(MODEL)) $(B)/libagent.a $(B)/libcommon.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) $(MODEL_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(PKG_LIBS)
+
 run: deps ## build, then run a two-container task on a private instance (KEEP=1 stays up)
 	@$(MAKE) --no-print-directory -s -j2 build
 	@ECSD_BUILD=$(abspath $(B)) /usr/bin/python3 tests/demo/run.py
 
-check: $(B)/ecs-endpoint $(UNIT_BIN) $(FUZZ_BIN) ## unit tests and the fuzz targets' corpus only
+check: $(B)/ecs-endpoint $(UNIT_BIN) $(FUZZ_BIN) $(B)/tests/model/model ## unit tests, the fuzz targets' corpus and a short model run only
 	@CMOCKA_MESSAGE_OUTPUT=STDOUT sh tests/unit/run.sh $(UNIT_BIN) $(FUZZ_BIN)
+	@$(B)/tests/model/model -s 1 -n 4000
+	@$(B)/tests/model/model $(wildcard tests/model/found/*)
+	@$(B)/tests/model/model -m | tail -1
 
 test: deps ## everything: unit tests and integration tests on a real Docker Engine
 	@$(MAKE) --no-print-directory -s -j2 build build-unit
@@ -113,7 +126,11 @@ check-asan: deps ## unit and integration tests under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory B=build/asan OPT='-O1 -g' SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' check
 	@ECSD_BUILD=$(abspath build/asan) sh tests/run.sh
 
-build-unit: $(UNIT_BIN) $(FUZZ_BIN)
+build-unit: $(UNIT_BIN) $(FUZZ_BIN) $(B)/tests/model/model
+
+model: ## play N (100000) random event sequences from SEED (1) against the engine, with all invariants checked
+	@$(MAKE) --no-print-directory -s -j2 $(B)/tests/model/model
+	@$(B)/tests/model/model -s $(or $(SEED),1) -n $(or $(N),100000)
 
 FUZZ_MAKE := $(MAKE) --no-print-directory -s -j2 CC=clang B=build/fuzz OPT='-O1 -g' FUZZ_MAIN=-fsanitize=fuzzer \
 	SAN='-fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer'
@@ -153,5 +170,5 @@ install: build ## install into DESTDIR/PREFIX
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: help deps build run check test check-asan build-unit fuzz fuzz-corpus fuzz-coverage lint bench tables install clean FORCE
+.PHONY: help deps build run check test check-asan build-unit model fuzz fuzz-corpus fuzz-coverage lint bench tables install clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
