@@ -126,6 +126,10 @@ check-asan: deps ## unit and integration tests under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory B=build/asan OPT='-O1 -g' SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' check
 	@ECSD_BUILD=$(abspath build/asan) sh tests/run.sh
 
+check-valgrind: deps ## unit tests, the fuzz targets' corpus and a short model run under valgrind (slow)
+	@$(MAKE) --no-print-directory -s -j2 build build-unit
+	@sh tests/valgrind.sh $(B)/tests/model/model $(UNIT_BIN) $(FUZZ_BIN)
+
 build-unit: $(UNIT_BIN) $(FUZZ_BIN) $(B)/tests/model/model
 
 model: ## play N (100000) random event sequences from SEED (1) against the engine, with all invariants checked
@@ -170,5 +174,5 @@ install: build ## install into DESTDIR/PREFIX
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: help deps build run check test check-asan build-unit model fuzz fuzz-corpus fuzz-coverage lint bench tables install clean FORCE
+.PHONY: help deps build run check test check-asan check-valgrind build-unit model fuzz fuzz-corpus fuzz-coverage lint bench tables install clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -425,7 +425,8 @@ static void on_stray_stopped(const struct docker_error *err, void *arg)
 void engine_stop_stray(struct container_ref *ref)
 {
 	struct container *c = ref_container(ref);
-	const char *which = c->docker_id ? c->docker_id : c->docker_name; // a create call that was refused may have worked
+	const char *which =
+		c->docker_id ? c->docker_id : c->docker_name; // a create call that was refused may have worked
 	if (c->in_flight != OP_NONE || !which)
 		return;
 	log_warn("container runs although its task has stopped; stopping it", "task=%s container=%s which=%s",
