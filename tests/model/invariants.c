@@ -475,6 +475,14 @@ static bool may_wait(const struct task *task, const struct container *c)
 		if (on && on->known != CONTAINER_STOPPED)
 			return true; // runs and is not healthy, or is waited for to end; or waits itself
 	}
+	// One that is to stop goes after those that depend on it (task-engine.md §6.4).
+	for (size_t i = 0; c->desired == CONTAINER_STOPPED && i < task->container_count; i++) {
+		const struct container *other = &task->containers[i];
+		for (size_t k = 0; other->known != CONTAINER_STOPPED && k < other->depends_on_count; k++) {
+			if (str_equal(other->depends_on[k].container, c->name))
+				return true;
+		}
+	}
 	return false;
 }
 
