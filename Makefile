@@ -111,10 +111,10 @@ run: deps ## build, then run a two-container task on a private instance (KEEP=1 
 	@ECSD_BUILD=$(abspath $(B)) /usr/bin/python3 tests/demo/run.py
 
 check: $(B)/ecs-endpoint $(UNIT_BIN) $(FUZZ_BIN) $(B)/tests/model/model ## unit tests, the fuzz targets' corpus and a short model run only
-	@CMOCKA_MESSAGE_OUTPUT=STDOUT sh tests/unit/run.sh $(UNIT_BIN) $(FUZZ_BIN)
 	@$(B)/tests/model/model -s 1 -n 4000
 	@$(B)/tests/model/model $(wildcard tests/model/found/*)
 	@$(B)/tests/model/model -m | tail -1
+	@CMOCKA_MESSAGE_OUTPUT=STDOUT sh tests/unit/run.sh $(UNIT_BIN) $(FUZZ_BIN)
 
 test: deps ## everything: unit tests and integration tests on a real Docker Engine
 	@$(MAKE) --no-print-directory -s -j2 build build-unit
