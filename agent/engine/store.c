@@ -4,10 +4,13 @@
 #include "common/util.h"
 #include "engine/images.h"
 #include "engine/store_codec.h"
+#include "engine/store_schema.h"
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <sys/stat.h>
+
+enum { CHECKPOINT_FRAMES = 128 }; // 512 KiB of log
 
 enum statement {
 	SQL_BEGIN,
@@ -29,44 +32,26 @@ enum statement {
 	SQL_COUNT,
 };
 
-// Migrations only add columns and tables, so that an older version can still read and write.
-static const char schema[] =
-	"CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
-	// Only a new database has no schema yet: what was in a lost one is to be found again.
-	"INSERT OR IGNORE INTO meta SELECT 'rebuild', '1' WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'schema');"
-	"INSERT OR IGNORE INTO meta VALUES ('schema', '1');"
-	"CREATE TABLE IF NOT EXISTS task (arn TEXT PRIMARY KEY, sequence INTEGER NOT NULL, definition TEXT NOT NULL,"
-	" known TEXT NOT NULL, desired TEXT NOT NULL, credentials_id TEXT, execution_credentials_id TEXT, reason TEXT,"
-	" known_ms INTEGER NOT NULL, pull_started_ms INTEGER NOT NULL, pull_stopped_ms INTEGER NOT NULL,"
-	" execution_stopped_ms INTEGER NOT NULL);"
-	"CREATE TABLE IF NOT EXISTS container (task TEXT NOT NULL, name TEXT NOT NULL, known TEXT NOT NULL,"
-	" desired TEXT NOT NULL, docker_name TEXT, docker_id TEXT, image_id TEXT, image_digest TEXT, exit_code INTEGER,"
-	" error_name TEXT, error_text TEXT, bindings TEXT, host_ports TEXT, created_ms INTEGER NOT NULL,"
-	" started_ms INTEGER NOT NULL, finished_ms INTEGER NOT NULL, stop_attempts INTEGER NOT NULL,"
-	" PRIMARY KEY (task, name));"
-	"CREATE TABLE IF NOT EXISTS transition (id INTEGER PRIMARY KEY, task TEXT NOT NULL, container TEXT, status "
-	"INTEGER NOT NULL,"
-	" reason TEXT, exit_code INTEGER, at_ms INTEGER NOT NULL, reported INTEGER NOT NULL DEFAULT 0, refused TEXT);"
-	"CREATE TABLE IF NOT EXISTS image (id TEXT PRIMARY KEY, names TEXT NOT NULL, size INTEGER NOT NULL,"
-	" pulled_ms INTEGER NOT NULL, last_used_ms INTEGER NOT NULL);"
-	"CREATE INDEX IF NOT EXISTS transition_task ON transition (task, id);"
-	"CREATE TABLE IF NOT EXISTS pulled (image TEXT PRIMARY KEY, at_ms INTEGER NOT NULL);";
-
-static const char *const sql[SQL_COUNT] = {
-	[SQL_BEGIN] = "BEGIN IMMEDIATE",
-	[SQL_COMMIT] = "COMMIT",
-	[SQL_ROLLBACK] = "ROLLBACK",
+// `what` is for error messages.
+static const struct {
+	const char *what, *text;
+} sql[SQL_COUNT] = {
+	[SQL_BEGIN] = {"begin", "BEGIN IMMEDIATE"},
+	[SQL_COMMIT] = {"commit", "COMMIT"},
+	[SQL_ROLLBACK] = {"roll back", "ROLLBACK"},
 	[SQL_PUT_TASK] =
-		("INSERT INTO task (arn, sequence, definition, known, desired, credentials_id, "
+		{"write task",
+		 "INSERT INTO task (arn, sequence, definition, known, desired, credentials_id, "
 		 "execution_credentials_id, reason, known_ms, pull_started_ms, pull_stopped_ms, "
 		 "execution_stopped_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (arn) DO UPDATE "
 		 "SET sequence=excluded.sequence, definition=excluded.definition, known=excluded.known, "
 		 "desired=excluded.desired, credentials_id=excluded.credentials_id, "
 		 "execution_credentials_id=excluded.execution_credentials_id, reason=excluded.reason, "
 		 "known_ms=excluded.known_ms, pull_started_ms=excluded.pull_started_ms, "
-		 "pull_stopped_ms=excluded.pull_stopped_ms, execution_stopped_ms=excluded.execution_stopped_ms"),
+		 "pull_stopped_ms=excluded.pull_stopped_ms, execution_stopped_ms=excluded.execution_stopped_ms"},
 	[SQL_PUT_CONTAINER] =
-		("INSERT INTO container (task, name, known, desired, docker_name, docker_id, image_id, "
+		{"write container",
+		 "INSERT INTO container (task, name, known, desired, docker_name, docker_id, image_id, "
 		 "image_digest, exit_code, error_name, error_text, bindings, host_ports, created_ms, started_ms, "
 		 "finished_ms, stop_attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON "
 		 "CONFLICT (task, name) DO UPDATE SET known=excluded.known, desired=excluded.desired, "
@@ -74,42 +59,64 @@ static const char *const sql[SQL_COUNT] = {
 		 "image_digest=excluded.image_digest, exit_code=excluded.exit_code, "
 		 "error_name=excluded.error_name, error_text=excluded.error_text, bindings=excluded.bindings, "
 		 "host_ports=excluded.host_ports, created_ms=excluded.created_ms, started_ms=excluded.started_ms, "
-		 "finished_ms=excluded.finished_ms, stop_attempts=excluded.stop_attempts"),
-	[SQL_DELETE_TASK] = "DELETE FROM task WHERE arn = ?",
-	[SQL_DELETE_CONTAINERS] = "DELETE FROM container WHERE task = ?",
-	[SQL_DELETE_TRANSITIONS] = "DELETE FROM transition WHERE task = ?",
+		 "finished_ms=excluded.finished_ms, stop_attempts=excluded.stop_attempts"},
+	[SQL_DELETE_TASK] = {"forget task", "DELETE FROM task WHERE arn = ?"},
+	[SQL_DELETE_CONTAINERS] = {"forget containers", "DELETE FROM container WHERE task = ?"},
+	[SQL_DELETE_TRANSITIONS] = {"forget transitions", "DELETE FROM transition WHERE task = ?"},
 	[SQL_PUT_TRANSITION] =
-		("INSERT INTO transition (id, task, container, status, reason, exit_code, at_ms) VALUES (?, ?, ?, "
+		{"write transition",
+		 "INSERT INTO transition (id, task, container, status, reason, exit_code, at_ms) VALUES (?, ?, ?, "
 		 "?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET task=excluded.task, container=excluded.container, "
 		 "status=excluded.status, reason=excluded.reason, exit_code=excluded.exit_code, "
-		 "at_ms=excluded.at_ms"),
-	[SQL_MARK] = "UPDATE transition SET reported = 1, refused = ? WHERE task = ? AND id <= ? AND reported = 0",
+		 "at_ms=excluded.at_ms"},
+	[SQL_MARK] = {"mark as reported",
+		      "UPDATE transition SET reported = 1, refused = ? WHERE task = ? AND id <= ? AND reported = 0"},
 	// A refused task has no row: its report is all there is, and goes when it was delivered.
-	[SQL_PRUNE] = "DELETE FROM transition WHERE task = ?1 AND reported AND ?1 NOT IN (SELECT arn FROM task)",
-	[SQL_PUT_IMAGE] = ("INSERT INTO image (id, names, size, pulled_ms, last_used_ms) VALUES (?, ?, ?, ?, ?) ON "
+	[SQL_PRUNE] = {"forget reported",
+		       "DELETE FROM transition WHERE task = ?1 AND reported AND ?1 NOT IN (SELECT arn FROM task)"},
+	[SQL_PUT_IMAGE] = {"write image",
+			   "INSERT INTO image (id, names, size, pulled_ms, last_used_ms) VALUES (?, ?, ?, ?, ?) ON "
 			   "CONFLICT (id) DO UPDATE SET names=excluded.names, size=excluded.size, "
-			   "pulled_ms=excluded.pulled_ms, last_used_ms=excluded.last_used_ms"),
-	[SQL_DELETE_IMAGE] = "DELETE FROM image WHERE id = ?",
-	[SQL_REBUILT] = "DELETE FROM meta WHERE key = 'rebuild'",
-	[SQL_PUT_PULLED] = "INSERT OR REPLACE INTO pulled (image, at_ms) VALUES (?, ?)",
-	[SQL_DELETE_PULLED] = "DELETE FROM pulled WHERE image = ?",
+			   "pulled_ms=excluded.pulled_ms, last_used_ms=excluded.last_used_ms"},
+	[SQL_DELETE_IMAGE] = {"forget image", "DELETE FROM image WHERE id = ?"},
+	[SQL_REBUILT] = {"mark as rebuilt", "DELETE FROM meta WHERE key = 'rebuild'"},
+	[SQL_PUT_PULLED] = {"write pulled image", "INSERT OR REPLACE INTO pulled (image, at_ms) VALUES (?, ?)"},
+	[SQL_DELETE_PULLED] = {"forget pulled image", "DELETE FROM pulled WHERE image = ?"},
 };
 
 struct store {
 	sqlite3 *db;
 	sqlite3_stmt *statements[SQL_COUNT];
 	char *path, *ballast;
-	bool disk_full, needs_rebuild;
+	bool disk_full, needs_rebuild, checkpoint_failing;
 };
+
+// The errno for what SQLite says: EBADMSG is damage, ENOSPC and EROFS are the file system's state, EIO the rest.
+static int error_number(const struct store *store)
+{
+	int code = sqlite3_errcode(store->db), system = sqlite3_system_errno(store->db);
+	switch (code) {
+	case SQLITE_FULL:
+		return ENOSPC;
+	case SQLITE_READONLY:
+		return EROFS;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+	case SQLITE_ERROR: // our own statements do not fit what is there
+		return EBADMSG;
+	case SQLITE_IOERR:
+	case SQLITE_CANTOPEN:
+		return system == EDQUOT ? ENOSPC : system ? system : EIO;
+	default:
+		return EIO;
+	}
+}
 
 static int failed(struct store *store, struct error *err, const char *what)
 {
-	int code = sqlite3_errcode(store->db);
-	int number = code == SQLITE_FULL ? ENOSPC : code == SQLITE_IOERR ? EIO : code == SQLITE_READONLY ? EROFS : EIO;
-	int system = sqlite3_system_errno(store->db);
-	if (code == SQLITE_IOERR && (system == ENOSPC || system == EDQUOT))
-		number = ENOSPC;
-	return error_set(err, number, "%s: %s: %s", store->path, what, sqlite3_errmsg(store->db));
+	int number = error_number(store);
+	return error_set(err, number, "%s: %s: %s (%s)", store->path, what, sqlite3_errmsg(store->db),
+			 strerror(number));
 }
 
 // types: one letter a parameter: s text (NULL allowed), i int64.
@@ -117,9 +124,9 @@ static int run(struct store *store, enum statement which, struct error *err, con
 {
 	sqlite3_stmt *statement = store->statements[which];
 	if (!statement) {
-		if (sqlite3_prepare_v3(store->db, sql[which], -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL) !=
+		if (sqlite3_prepare_v3(store->db, sql[which].text, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL) !=
 		    SQLITE_OK)
-			return failed(store, err, sql[which]);
+			return failed(store, err, sql[which].what);
 		store->statements[which] = statement;
 	}
 	va_list args;
@@ -137,7 +144,7 @@ static int run(struct store *store, enum statement which, struct error *err, con
 	}
 	va_end(args);
 	int r = sqlite3_step(statement);
-	int result = r == SQLITE_DONE || r == SQLITE_ROW ? 0 : failed(store, err, sql[which]);
+	int result = r == SQLITE_DONE || r == SQLITE_ROW ? 0 : failed(store, err, sql[which].what);
 	sqlite3_reset(statement);
 	sqlite3_clear_bindings(statement);
 	return result;
@@ -193,53 +200,45 @@ void store_reclaim(struct store *store)
 
 // --- open ---
 
-static int exec(struct store *store, const char *text, struct error *err)
+// After each commit: moves what was committed into the database when the log has grown. A failure costs nothing but
+// room; the commit stands, and the next one tries again.
+static int checkpoint(void *arg, sqlite3 *db, const char *name, int frames)
 {
-	return sqlite3_exec(store->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : failed(store, err, "open");
-}
-
-static int note_rebuild(void *needed, int count, char **values, char **names)
-{
-	(void)count;
-	(void)values;
-	(void)names;
-	*(bool *)needed = true;
-	return 0;
-}
-
-static int check_row(void *ok, int count, char **values, char **names)
-{
-	(void)names;
-	*(bool *)ok = count == 1 && str_equal(values[0], "ok");
-	return 0;
+	struct store *store = arg;
+	if (frames < CHECKPOINT_FRAMES)
+		return SQLITE_OK;
+	bool failing = sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK;
+	struct error err;
+	if (failing && !store->checkpoint_failing) {
+		failed(store, &err, "checkpoint");
+		log_error("the database's log cannot be folded in; it grows until that works again", "error=%s",
+			  err.message);
+	}
+	store->checkpoint_failing = failing;
+	return SQLITE_OK;
 }
 
 static int open_database(struct store *store, struct error *err)
 {
 	// EXCLUSIVE locking keeps the WAL index in memory: no shared-memory file that a full disk could break.
 	static const char pragmas[] = "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-				      "PRAGMA wal_autocheckpoint=128; PRAGMA journal_size_limit=1048576;"
-				      "PRAGMA cache_size=-256; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;";
+				      "PRAGMA journal_size_limit=1048576; PRAGMA cache_size=-256;"
+				      "PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;";
+	_cleanup_free_ char *damage = NULL;
 	mode_t mask = umask(077);
 	int r = sqlite3_open_v2(store->path, &store->db,
 				SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 	umask(mask);
-	if (r != SQLITE_OK)
-		return failed(store, err, "open");
-	bool ok = false;
-	if ((r = exec(store, pragmas, err)) < 0)
-		return r;
-	if (sqlite3_exec(store->db, "PRAGMA quick_check(1)", check_row, &ok, NULL) != SQLITE_OK)
-		return failed(store, err, "check");
-	if (!ok)
-		return error_set(err, EBADMSG, "%s: the database is damaged", store->path);
-	if ((r = exec(store, schema, err)) < 0)
-		return r;
-	store->needs_rebuild = false;
-	if (sqlite3_exec(store->db, "SELECT 1 FROM meta WHERE key = 'rebuild'", note_rebuild, &store->needs_rebuild,
-			 NULL) != SQLITE_OK)
-		return failed(store, err, "open");
-	return 0;
+	if (r == SQLITE_OK)
+		r = sqlite3_exec(store->db, pragmas, NULL, NULL, NULL);
+	sqlite3_wal_hook(store->db, checkpoint, store);
+	if (r == SQLITE_OK)
+		r = store_schema_make(store->db, &damage);
+	if (r == SQLITE_OK && damage)
+		return error_set(err, EBADMSG, "%s: the database is damaged: %s", store->path, damage);
+	if (r == SQLITE_OK)
+		r = store_schema_needs_rebuild(store->db, &store->needs_rebuild);
+	return r == SQLITE_OK ? 0 : failed(store, err, "open");
 }
 
 static void close_database(struct store *store)
@@ -252,10 +251,10 @@ static void close_database(struct store *store)
 	store->db = NULL;
 }
 
-static bool is_corruption(const struct store *store, const struct error *err)
+// A flag in the file can say "read only" too.
+static bool is_damage(const struct store *store, int r)
 {
-	int code = sqlite3_errcode(store->db);
-	return err->code == EBADMSG || code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_ERROR;
+	return r == -EBADMSG || (r == -EROFS && access(store->path, W_OK) == 0);
 }
 
 static int set_aside(struct store *store, const struct error *why, struct error *err)
@@ -289,7 +288,7 @@ struct store *store_open(const char *data_dir, struct error *err)
 	store->ballast = xasprintf("%s/ballast", data_dir);
 	struct error why = {0};
 	r = open_database(store, &why);
-	if (r < 0 && is_corruption(store, &why)) {
+	if (is_damage(store, r)) {
 		close_database(store);
 		if ((r = set_aside(store, &why, err)) == 0)
 			r = open_database(store, &why);

@@ -1,0 +1,248 @@
+#include "engine/store_schema.h"
+
+#include "common/util.h"
+
+// A checksum of the row, made when it is written and compared by the check at the start: SQLite has none of its own, and
+// a flipped bit in a status or an id would be believed.
+#define SUM(columns) "sum INTEGER GENERATED ALWAYS AS (row_sum(" columns ")) STORED CHECK (sum = row_sum(" columns "))"
+#define SCHEMA_SUM                                                                                                 \
+	"(SELECT CAST(row_sum(group_concat(type || ' ' || name || ' ' || tbl_name || ' ' || ifnull(sql, ''))) AS " \
+	"TEXT)"                                                                                                    \
+	" FROM sqlite_schema)"
+
+// Migrations only add columns and tables, so that an older version can still read and write; one that does so
+// replaces 'schema_sum'.
+static const char tables[] =
+	"BEGIN IMMEDIATE;"
+	"CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, " SUM(
+		"key, value") ");"
+			      // Only a new database has no schema yet: what was in a lost one is to be found again.
+			      "INSERT OR IGNORE INTO meta (key, value) SELECT 'rebuild', '1'"
+			      " WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'schema');"
+			      "INSERT OR IGNORE INTO meta (key, value) VALUES ('schema', '1');"
+			      "CREATE TABLE IF NOT EXISTS task (arn TEXT PRIMARY KEY, sequence INTEGER NOT NULL, "
+			      "definition TEXT NOT NULL,"
+			      " known TEXT NOT NULL, desired TEXT NOT NULL, credentials_id TEXT, "
+			      "execution_credentials_id TEXT, reason TEXT,"
+			      " known_ms INTEGER NOT NULL, pull_started_ms INTEGER NOT NULL, pull_stopped_ms INTEGER "
+			      "NOT NULL,"
+			      " execution_stopped_ms INTEGER NOT NULL, " SUM(
+				      "arn, sequence, definition, known, desired, credentials_id, "
+				      "execution_credentials_id, reason, known_ms,"
+				      " pull_started_ms, pull_stopped_ms, execution_stopped_ms") ");"
+												 "CREATE TABLE IF NOT "
+												 "EXISTS container "
+												 "(task TEXT NOT NULL, "
+												 "name TEXT NOT NULL, "
+												 "known TEXT NOT NULL,"
+												 " desired TEXT NOT "
+												 "NULL, docker_name "
+												 "TEXT, docker_id "
+												 "TEXT, image_id TEXT, "
+												 "image_digest TEXT, "
+												 "exit_code INTEGER,"
+												 " error_name TEXT, "
+												 "error_text TEXT, "
+												 "bindings TEXT, "
+												 "host_ports TEXT, "
+												 "created_ms INTEGER "
+												 "NOT NULL,"
+												 " started_ms INTEGER "
+												 "NOT NULL, "
+												 "finished_ms INTEGER "
+												 "NOT NULL, "
+												 "stop_attempts "
+												 "INTEGER NOT "
+												 "NULL, " SUM("task, "
+													      "name, "
+													      "known, "
+													      "desired,"
+													      " docker_"
+													      "name, "
+													      "docker_"
+													      "id, "
+													      "image_"
+													      "id, "
+													      "image_"
+													      "digest, "
+													      "exit_"
+													      "code, "
+													      "error_"
+													      "name,"
+													      " error_"
+													      "text, "
+													      "bindings"
+													      ", "
+													      "host_"
+													      "ports, "
+													      "created_"
+													      "ms, "
+													      "started_"
+													      "ms, "
+													      "finished"
+													      "_ms, "
+													      "stop_"
+													      "attempt"
+													      "s") ", "
+														   "PRI"
+														   "MAR"
+														   "Y "
+														   "KEY"
+														   " ("
+														   "tas"
+														   "k, "
+														   "nam"
+														   "e))"
+														   ";"
+														   "CRE"
+														   "ATE"
+														   " TA"
+														   "BLE"
+														   " IF"
+														   " NO"
+														   "T "
+														   "EXI"
+														   "STS"
+														   " tr"
+														   "ans"
+														   "iti"
+														   "on "
+														   "(id"
+														   " IN"
+														   "TEG"
+														   "ER "
+														   "PRI"
+														   "MAR"
+														   "Y "
+														   "KEY"
+														   ", "
+														   "tas"
+														   "k "
+														   "TEX"
+														   "T "
+														   "NOT"
+														   " NU"
+														   "LL,"
+														   " co"
+														   "nta"
+														   "ine"
+														   "r "
+														   "TEX"
+														   "T,"
+														   " st"
+														   "atu"
+														   "s "
+														   "INT"
+														   "EGE"
+														   "R "
+														   "NOT"
+														   " NU"
+														   "LL,"
+														   " re"
+														   "aso"
+														   "n "
+														   "TEX"
+														   "T, "
+														   "exi"
+														   "t_"
+														   "cod"
+														   "e "
+														   "INT"
+														   "EGE"
+														   "R, "
+														   "at_"
+														   "ms "
+														   "INT"
+														   "EGE"
+														   "R "
+														   "NOT"
+														   " NU"
+														   "LL,"
+														   " re"
+														   "por"
+														   "ted"
+														   " IN"
+														   "TEG"
+														   "ER "
+														   "NOT"
+														   " NU"
+														   "LL "
+														   "DEF"
+														   "AUL"
+														   "T "
+														   "0, "
+														   "ref"
+														   "use"
+														   "d "
+														   "TEX"
+														   "T,"
+														   " " SUM("id, task, container, status, reason, exit_code, at_ms, reported, refused") ");"
+																								       "CREATE TABLE IF NOT EXISTS image (id TEXT PRIMARY KEY, names TEXT NOT NULL, size INTEGER NOT NULL,"
+																								       " pulled_ms INTEGER NOT NULL, last_used_ms INTEGER NOT NULL, " SUM(
+																									       "id, names, size, pulled_ms, last_used_ms") ");"
+																															   "CREATE INDEX IF NOT EXISTS transition_task ON transition (task, id);"
+																															   "CREATE TABLE IF NOT EXISTS pulled (image TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, " SUM(
+																																   "image, at_ms") ");"
+																																		   "INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_sum', " SCHEMA_SUM
+																																		   ");"
+																																		   "COMMIT;";
+
+// FNV-1a of the values and their types: any single changed byte changes it.
+static void row_sum(sqlite3_context *context, int count, sqlite3_value **values)
+{
+	uint64_t sum = UINT64_C(14695981039346656037);
+	for (int i = 0; i < count; i++) {
+		unsigned char type = (unsigned char)sqlite3_value_type(values[i]);
+		const unsigned char *text = sqlite3_value_text(values[i]);
+		int len = sqlite3_value_bytes(values[i]);
+		sum = (sum ^ type) * UINT64_C(1099511628211);
+		for (int k = 0; text && k < len; k++)
+			sum = (sum ^ text[k]) * UINT64_C(1099511628211);
+	}
+	sqlite3_result_int64(context, (int64_t)sum);
+}
+
+// The first row's first column: what SQLite or our own comparison found.
+static int keep_first(void *found, int count, char **values, char **names)
+{
+	(void)names;
+	char **first = found;
+	if (!*first && count > 0)
+		*first = xstrdup(values[0] ? values[0] : "");
+	return 0;
+}
+
+static int query(sqlite3 *db, const char *text, char **found)
+{
+	return sqlite3_exec(db, text, keep_first, found, NULL);
+}
+
+int store_schema_make(sqlite3 *db, char **damage)
+{
+	_cleanup_free_ char *check = NULL, *same = NULL;
+	// Also the function of the sums: without it no row of ours can be written.
+	int r = sqlite3_create_function_v2(db, "row_sum", -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS,
+					   NULL, row_sum, NULL, NULL, NULL);
+	if (r == SQLITE_OK)
+		r = query(db, "PRAGMA integrity_check(1)", &check);
+	if (r != SQLITE_OK)
+		return r;
+	if (!str_equal(check, "ok")) {
+		*damage = TAKE(check);
+		return SQLITE_OK;
+	}
+	r = sqlite3_exec(db, tables, NULL, NULL, NULL);
+	if (r == SQLITE_OK)
+		r = query(db, "SELECT 1 FROM meta WHERE key = 'schema_sum' AND value = " SCHEMA_SUM, &same);
+	if (r == SQLITE_OK && !same)
+		*damage = xstrdup("the definitions of the tables were changed");
+	return r;
+}
+
+int store_schema_needs_rebuild(sqlite3 *db, bool *needed)
+{
+	_cleanup_free_ char *found = NULL;
+	int r = query(db, "SELECT 1 FROM meta WHERE key = 'rebuild'", &found);
+	*needed = found != NULL;
+	return r;
+}
