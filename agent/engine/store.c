@@ -5,12 +5,14 @@
 #include "engine/images.h"
 #include "engine/store_codec.h"
 #include "engine/store_schema.h"
+#include "engine/store_wal.h"
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 
 enum { CHECKPOINT_FRAMES = 128 }; // 512 KiB of log
+enum { LOG_MAX = 64 << 20 };      // a larger one is left to SQLite alone
 
 enum statement {
 	SQL_BEGIN,
@@ -218,6 +220,14 @@ static int checkpoint(void *arg, sqlite3 *db, const char *name, int frames)
 	return SQLITE_OK;
 }
 
+static bool log_is_damaged(const struct store *store)
+{
+	_cleanup_free_ char *path = xasprintf("%s-wal", store->path);
+	size_t len;
+	_cleanup_free_ char *log = read_file(path, LOG_MAX, &len);
+	return log && store_wal_is_damaged(log, len);
+}
+
 static int open_database(struct store *store, struct error *err)
 {
 	// EXCLUSIVE locking keeps the WAL index in memory: no shared-memory file that a full disk could break.
@@ -225,6 +235,8 @@ static int open_database(struct store *store, struct error *err)
 				      "PRAGMA journal_size_limit=1048576; PRAGMA cache_size=-256;"
 				      "PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;";
 	_cleanup_free_ char *damage = NULL;
+	if (log_is_damaged(store))
+		return error_set(err, EBADMSG, "%s-wal: the database's log is damaged before its end", store->path);
 	mode_t mask = umask(077);
 	int r = sqlite3_open_v2(store->path, &store->db,
 				SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);

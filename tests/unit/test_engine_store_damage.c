@@ -1,6 +1,7 @@
 // A database that was cut or in which bits flipped: either everything in it is as it was written, or it is set aside and a
 // rebuild begins. Never a crash, and never a value that nobody wrote.
 #include "common/log.h"
+#include "engine/store_wal.h"
 #include "test_store_workload.h"
 #include <glob.h>
 
@@ -156,8 +157,8 @@ static void test_cut_database(void **state)
 		size_t lens[] = {len, len + 1, len + pick(PAGE)};
 		for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
 			int turns = with_database("cut", whole, lens[i], lens[i]);
-			// An empty file is a new database: it has nothing to set aside, and wants a rebuild.
-			assert_int_equal(turns, lens[i] == 0 ? 0 : -1);
+			// Less than a header is a new database: it has nothing to set aside, and wants a rebuild.
+			assert_int_equal(turns, lens[i] < 512 ? 0 : -1);
 		}
 	}
 }
@@ -175,6 +176,7 @@ static void test_cut_log(void **state)
 	(void)state;
 	for (size_t len = 0; len <= wal_len; len += len < WAL_HEADER ? WAL_HEADER : WAL_FRAME / 2) {
 		int turns = with_log("cut log", len, len), whole_turns = TURNS;
+		assert_false(store_wal_is_damaged(wal, len));
 		while (whole_turns > 0 && commit_end[whole_turns] > len)
 			whole_turns--;
 		assert_int_equal(turns, whole_turns);
@@ -190,8 +192,8 @@ static void test_flipped_log(void **state)
 		flip(wal, bit);
 		int turns = with_log("log flip", wal_len, bit);
 		flip(wal, bit);
-		// The last turn may be lost: it looks like one that a power loss cut.
-		if (turns != -1 && turns < TURNS - 1)
+		// The last turns may be lost: it looks as if a power loss had cut them (store_wal.h).
+		if (turns != -1 && turns < TURNS - 2)
 			fail_msg("a flip in the log at bit %zu gives the state of turn %d", bit, turns);
 		aside += turns < 0;
 	}

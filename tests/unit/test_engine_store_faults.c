@@ -1,6 +1,7 @@
 // The store on a disk that fails at every single change, and that loses power: what was committed is there, what failed is
 // there as a whole or not at all, and work goes on when the disk does.
 #include "common/log.h"
+#include "engine/store_wal.h"
 #include "test_fault_vfs.h"
 #include "test_store_workload.h"
 
@@ -146,6 +147,15 @@ static void power_off(struct store *store)
 	fault_vfs_fail(0, FAULT_IO, false);
 }
 
+static void lose_power(enum fault_loss loss)
+{
+	fault_vfs_power_loss(loss);
+	_cleanup_free_ char *name = xasprintf("%s/ecsd.db-wal", directory);
+	const struct vfs_file *log = vfs_find(name);
+	if (log && log->now.len)
+		assert_false(store_wal_is_damaged(log->now.data, log->now.len)); // it is only cut
+}
+
 // After a failed turn, power is lost or the agent killed: what was promised is there, the failed turn as a whole or not.
 static void stop_after_failure(enum fault_kind kind, enum fault_loss loss, unsigned at)
 {
@@ -154,7 +164,7 @@ static void stop_after_failure(enum fault_kind kind, enum fault_loss loss, unsig
 	struct store *store = try_open(kind);
 	int done = store ? work(store, 0, kind) : 0;
 	power_off(store);
-	fault_vfs_power_loss(loss);
+	lose_power(loss);
 	store = open_store();
 	struct error err = {0};
 	_cleanup_free_ char *text = store_text(store, &err);
@@ -192,7 +202,7 @@ static void test_power_loss_after_failed_syncs(void **state)
 		for (; done < stop && done < WORKLOAD_TURNS; done++)
 			assert_int_equal(commit_turn(store, done, NULL), 0);
 		power_off(store);
-		fault_vfs_power_loss(at % 4 ? LOSE_SOME : LOSE_ALL);
+		lose_power(at % 4 ? LOSE_SOME : LOSE_ALL);
 		store = open_store();
 		expect_text(store, done);
 		store_close(store);
@@ -210,7 +220,7 @@ static void test_power_loss_after_each_commit(void **state)
 			for (int turn = 0; turn < stop; turn++)
 				assert_int_equal(commit_turn(store, turn, NULL), 0);
 			power_off(store);
-			fault_vfs_power_loss(seed == 0 ? LOSE_ALL : LOSE_SOME);
+			lose_power(seed == 0 ? LOSE_ALL : LOSE_SOME);
 			store = open_store();
 			expect_text(store, stop);
 			store_close(store);

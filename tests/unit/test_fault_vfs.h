@@ -193,8 +193,10 @@ static int vfs_write(sqlite3_file *base, const void *data, int len, sqlite3_int6
 {
 	struct vfs_file *file = ((struct vfs_handle *)base)->file;
 	if (vfs_fails(true)) {
-		if (disk.kind != FAULT_READ_ONLY && !disk.off)
-			vfs_change(file, offset, data, (size_t)len / 2); // there was room for so much
+		// There was room for the first half; a sector is written as a whole or not.
+		int64_t end = (offset + len / 2) / VFS_SECTOR * VFS_SECTOR;
+		if (disk.kind != FAULT_READ_ONLY && !disk.off && end > offset)
+			vfs_change(file, offset, data, (size_t)(end - offset));
 		return vfs_error(SQLITE_IOERR_WRITE);
 	}
 	vfs_change(file, offset, data, (size_t)len);
