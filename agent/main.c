@@ -145,6 +145,12 @@ static void on_register_failed(int exit_code, void *arg)
 	stop(arg, exit_code);
 }
 
+static void on_disk_full(void *arg)
+{
+	struct app *app = arg;
+	engine_make_room(app->engine);
+}
+
 static void connect_docker(void *arg);
 
 static void wait_for_docker(struct app *app, const struct docker_error *err)
@@ -273,7 +279,7 @@ static bool make_engine(struct app *app)
 	app->engine = engine_new(&options);
 	if (engine_load(app->engine, &err) < 0) {
 		log_critical("state cannot be loaded", "error=%s", err.message);
-		stop(app, EXIT_TERMINAL);
+		stop(app, EXIT_ERROR); // what is damaged was set aside before: this disk may be read later
 		return false;
 	}
 	if (instance_state_discarded(app->instance)) // also without ECS_CHECKPOINT
@@ -390,6 +396,7 @@ static bool make(struct app *app, struct error *err)
 		.docker = app->docker,
 		.on_registered = on_registered,
 		.on_failed = on_register_failed,
+		.on_disk_full = on_disk_full,
 		.arg = app,
 	};
 	app->instance = instance_new(&instance_options);

@@ -317,6 +317,15 @@ void random_uuid(char out[37])
 
 // --- wall clock ---
 
+uint64_t fnv1a(uint64_t sum, const void *data, size_t len)
+{
+	const unsigned char *p = data;
+
+	for (size_t i = 0; i < len; i++)
+		sum = (sum ^ p[i]) * UINT64_C(1099511628211);
+	return sum;
+}
+
 int64_t wall_ms(void)
 {
 	struct timespec ts;

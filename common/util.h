@@ -93,6 +93,10 @@ double random_unit(void);                  // uniform in [0, 1)
 void random_hex(char *out, size_t digits); // lower case, out has digits + 1 bytes
 void random_uuid(char out[37]);            // version 4, lower case
 
+// --- checksum: any single changed byte changes it; no protection against intent ---
+#define FNV1A_START UINT64_C(14695981039346656037)
+uint64_t fnv1a(uint64_t sum, const void *data, size_t len); // of what went before, and then this
+
 // --- wall clock (never scaled) ---
 int64_t wall_ms(void);                                 // milliseconds since 1970, UTC
 void format_rfc3339(int64_t wall_ms, char out[32]);    // 2026-01-02T03:04:05Z

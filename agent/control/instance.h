@@ -7,7 +7,9 @@
 #include "common/error.h"
 #include "config/config.h"
 
-// Kept in <data_dir>/instance.json (0600) beside the database, replaced by rename.
+// Kept in <data_dir>/instance.json (0600) beside the database, replaced by rename, with a checksum; and a second time in
+// instance.json.copy, which is read when the first is damaged: an instance that forgets its ARN registers anew, and what
+// runs on it belongs to nobody.
 struct instance_identity {
 	char *arn;             // container instance ARN; NULL: not registered yet
 	char *cluster;         // effective cluster
@@ -15,8 +17,8 @@ struct instance_identity {
 	char *availability_zone;
 	int64_t manifest_sequence; // task manifest timeline last accepted
 };
-int instance_identity_load(const char *data_dir, struct instance_identity *identity,
-			   struct error *err); // absent: zeroed, 0
+// Absent, or both damaged: zeroed, 0. An error is a file that cannot be read now: no reason to register anew.
+int instance_identity_load(const char *data_dir, struct instance_identity *identity, struct error *err);
 int instance_identity_save(const char *data_dir, const struct instance_identity *identity, struct error *err);
 void instance_identity_free(struct instance_identity *identity);
 
@@ -32,6 +34,7 @@ struct instance_options {
 	// Registered: instance_arn and friends are final; identity saved. Or failed: exit with this code (1 or 5), err logged already.
 	void (*on_registered)(void *arg);
 	void (*on_failed)(int exit_code, void *arg);
+	void (*on_disk_full)(void *arg); // the identity does not fit on the disk: make room if there is a way
 	void *arg;
 };
 struct instance *instance_new(const struct instance_options *options);

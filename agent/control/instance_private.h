@@ -32,6 +32,7 @@ struct instance {
 	// registration
 	char client_token[37];
 	bool reregistration, cluster_created;
+	bool unsaved; // the identity is not on disk yet
 	char *document, *signature;
 	struct backoff rounds;
 	unsigned round;

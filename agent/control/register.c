@@ -9,6 +9,7 @@
 
 // control-plane.md §7.5: for document and signature each
 #define IDENTITY_BUDGET_MS 30000
+#define SAVE_RETRY_MS 5000 // a file that could not be written
 
 static void on_outpost(const char *body, long status, const struct error *err, void *arg);
 static void start_round(void *arg);
@@ -182,6 +183,33 @@ static const char *zone_of(json_object *attributes)
 	return NULL;
 }
 
+// Again until it is done: whoever forgets its ARN registers anew.
+static void save_identity(void *arg)
+{
+	struct instance *instance = arg;
+	const char *data_dir = instance->options.config->data_dir;
+	struct error err;
+	int r = instance_identity_save(data_dir, &instance->identity, &err);
+
+	if (r == -ENOSPC && instance->options.on_disk_full) {
+		instance->options.on_disk_full(instance->options.arg);
+		r = instance_identity_save(data_dir, &instance->identity, &err);
+	}
+	if (r < 0) {
+		if (!instance->unsaved)
+			log_error(instance->reregistration ? "the instance's identity is not saved, what was saved "
+							     "before stays; trying again"
+							   : "the instance's identity is not saved, a restart would "
+							     "register a new container "
+							     "instance; trying again",
+				  "error=%s every_ms=%d", err.message, SAVE_RETRY_MS);
+		instance_after(instance, SAVE_RETRY_MS, save_identity);
+	} else if (instance->unsaved) {
+		log_info("the instance's identity is saved", NULL);
+	}
+	instance->unsaved = r < 0;
+}
+
 static void on_registered(struct instance *instance, json_object *body)
 {
 	const struct config *config = instance->options.config;
@@ -205,8 +233,8 @@ static void on_registered(struct instance *instance, json_object *body)
 		instance->identity.arn = xstrdup(arn);
 	str_replace(&instance->identity.availability_zone, zone_of(attributes));
 	instance_register_stop(instance);
-	if (config->checkpoint != NO && instance_identity_save(config->data_dir, &instance->identity, &err) < 0)
-		log_error("the next start will register a new container instance", "error=%s", err.message);
+	if (config->checkpoint != NO)
+		save_identity(instance);
 	log_info("container instance registered", "instance=%s cluster=%s availability_zone=%s again=%s",
 		 instance->identity.arn, instance->identity.cluster,
 		 instance->identity.availability_zone ? instance->identity.availability_zone : "",

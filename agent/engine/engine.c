@@ -155,6 +155,12 @@ bool engine_accepts_tasks(const struct engine *engine)
 	return !store_disk_full(engine->o.store) && !engine->o.rebuild;
 }
 
+void engine_make_room(struct engine *engine)
+{
+	store_note_failure(engine->o.store, -ENOSPC);
+	timer_start(&engine->retry, RETRY_COMMIT_MS);
+}
+
 // --- loading ---
 
 static void loaded_task(struct task *task, void *arg)

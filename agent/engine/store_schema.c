@@ -188,17 +188,15 @@ static const char tables[] =
 																																	      ");"
 																																	      "COMMIT;";
 
-// FNV-1a of the values and their types: any single changed byte changes it.
+// Of the values and their types.
 static void row_sum(sqlite3_context *context, int count, sqlite3_value **values)
 {
-	uint64_t sum = UINT64_C(14695981039346656037);
+	uint64_t sum = FNV1A_START;
 	for (int i = 0; i < count; i++) {
 		unsigned char type = (unsigned char)sqlite3_value_type(values[i]);
 		const unsigned char *text = sqlite3_value_text(values[i]);
-		int len = sqlite3_value_bytes(values[i]);
-		sum = (sum ^ type) * UINT64_C(1099511628211);
-		for (int k = 0; text && k < len; k++)
-			sum = (sum ^ text[k]) * UINT64_C(1099511628211);
+		sum = fnv1a(sum, &type, sizeof(type));
+		sum = fnv1a(sum, text, text ? (size_t)sqlite3_value_bytes(values[i]) : 0);
 	}
 	sqlite3_result_int64(context, (int64_t)sum);
 }

@@ -1,4 +1,5 @@
 // Pure parts of a registration: capabilities, request body, the saved identity's file.
+#include "common/log.h"
 #include "common/util.h"
 #include "control/instance_private.h"
 #include <errno.h>
@@ -183,6 +184,9 @@ static void test_identity_file(void **state)
 	assert_string_equal(loaded.cluster, "c");
 	assert_int_equal(loaded.manifest_sequence, 7);
 	instance_identity_free(&loaded);
+	char copy[112];
+	snprintf(copy, sizeof(copy), "%s.copy", path);
+	assert_int_equal(unlink(copy), 0);
 	for (size_t i = 0; i < 4; i++) {
 		const char *texts[] = {"{\"containerInstanceArn\":\"a\"", "[]", "{\"containerInstanceArn\":\"a\"}",
 				       "{\"containerInstanceArn\":5}"};
@@ -192,17 +196,113 @@ static void test_identity_file(void **state)
 		fclose(f);
 		assert_int_equal(instance_identity_load(data_dir, &loaded, &err), 0);
 		assert_null(loaded.arn);
-		assert_int_equal(access(path, F_OK), -1);
 		snprintf(command, sizeof(command), "rm %s/instance.json.corrupt-*", data_dir);
 		assert_int_equal(system(command), 0);
 	}
 	assert_true(instance_identity_save("/nonexistent", &identity, &err) < 0);
 }
 
+static const struct instance_identity sample = {
+	.arn = (char *)"arn:aws:ecs:us-west-2:123456789012:container-instance/lab/0123456789abcdef",
+	.cluster = (char *)"lab",
+	.ec2_instance_id = (char *)"i-0123",
+	.availability_zone = (char *)"us-west-2a",
+	.manifest_sequence = 3};
+
+static char *identity_path(const char *name)
+{
+	return xasprintf("%s/%s", data_dir, name);
+}
+
+static void put_file(const char *name, const char *data, size_t len)
+{
+	_cleanup_free_ char *path = identity_path(name);
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(data, 1, len, file), len);
+	fclose(file);
+}
+
+static void expect_sample(const struct instance_identity *loaded)
+{
+	assert_string_equal(loaded->arn, sample.arn);
+	assert_string_equal(loaded->cluster, sample.cluster);
+	assert_string_equal(loaded->ec2_instance_id, sample.ec2_instance_id);
+	assert_string_equal(loaded->availability_zone, sample.availability_zone);
+	assert_int_equal(loaded->manifest_sequence, sample.manifest_sequence);
+}
+
+// Whatever is left of one of the two files, the ARN is not forgotten and no other is believed.
+static void test_damaged_identity(void **state)
+{
+	_cleanup_free_ char *path = identity_path("instance.json"), *copy = identity_path("instance.json.copy");
+	_cleanup_free_ char *log_path = identity_path("log"), *remove = xasprintf("rm -f %s.corrupt-*", path);
+	struct instance_identity loaded;
+	struct error err;
+	size_t len, told = 0;
+
+	(void)state;
+	assert_int_equal(
+		log_open(&(struct log_options){.level = LOG_NONE, .file_level = LOG_ERROR, .path = log_path}, &err), 0);
+	assert_int_equal(instance_identity_save(data_dir, &sample, &err), 0);
+	_cleanup_free_ char *text = read_file(path, 65536, &len);
+	for (size_t bit = 0; bit < len * 8 + len; bit++) {
+		size_t size = bit < len * 8 ? len : bit - len * 8; // in the end, cut to each length
+		if (bit < len * 8)
+			text[bit / 8] = (char)(text[bit / 8] ^ 1 << bit % 8);
+		put_file("instance.json", text, size);
+		assert_int_equal(instance_identity_load(data_dir, &loaded, &err), 0);
+		expect_sample(&loaded);
+		instance_identity_free(&loaded);
+		if (bit < len * 8)
+			text[bit / 8] = (char)(text[bit / 8] ^ 1 << bit % 8);
+	}
+	assert_int_equal(system(remove), 0);
+	_cleanup_free_ char *log = read_file(log_path, 1 << 24, NULL);
+	for (const char *p = log; (p = strstr(p, "the instance's identity is read from its copy")); p++)
+		told++;
+	assert_in_range(told, len * 8, len * 9);
+	assert_non_null(strstr(log, "is damaged: its checksum does not fit\" copy="));
+	assert_int_equal(unlink(log_path), 0);
+
+	// Both are damaged: the file is kept, and what follows is told.
+	put_file("instance.json", text, len / 2);
+	put_file("instance.json.copy", text, len - 1);
+	assert_int_equal(
+		log_open(&(struct log_options){.level = LOG_NONE, .file_level = LOG_ERROR, .path = log_path}, &err), 0);
+	assert_int_equal(instance_identity_load(data_dir, &loaded, &err), 0);
+	assert_null(loaded.arn);
+	_cleanup_free_ char *both = read_file(log_path, 65536, NULL);
+	assert_non_null(strstr(both, "the instance's identity is lost: registering as a new container instance"));
+	assert_non_null(strstr(both, "instance.json is damaged: "));
+	assert_non_null(strstr(both, "instance.json.copy is damaged: "));
+	assert_non_null(strstr(both, "instance.json.corrupt-"));
+	log_open(&(struct log_options){.level = LOG_NONE}, NULL);
+	assert_int_equal(system(remove), 0);
+
+	// One that was removed on purpose does not come back from the copy.
+	put_file("instance.json.copy", text, len);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(instance_identity_load(data_dir, &loaded, &err), 0);
+	assert_null(loaded.arn);
+
+	// What cannot be read is no reason to register anew.
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(instance_identity_load(data_dir, &loaded, &err), 0);
+	expect_sample(&loaded);
+	instance_identity_free(&loaded);
+	assert_int_equal(unlink(copy), 0);
+	assert_int_equal(instance_identity_load(data_dir, &loaded, &err), -EISDIR);
+	_cleanup_free_ char *cannot = xasprintf("cannot read %s: Is a directory", path);
+	assert_string_equal(err.message, cannot);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-	const struct CMUnitTest tests[] = {T(test_capabilities), T(test_registration_body), T(test_identity_file)};
+	const struct CMUnitTest tests[] = {T(test_capabilities), T(test_registration_body), T(test_identity_file),
+					   T(test_damaged_identity)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

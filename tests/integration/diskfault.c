@@ -1,0 +1,162 @@
+// Preloaded into ecsd: calls that change files below a directory fail as the test says while the agent runs.
+//
+//   DISKFAULT_UNDER    the directory; files are known by the path behind their descriptor
+//   DISKFAULT_CONTROL  a file with `struct control`, mapped by both sides
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+enum { WRITE = 1, SYNC = 2, TRUNCATE = 4, OPEN = 8, RENAME = 16, UNLINK = 32, ALLOCATE = 64 };
+
+struct control {
+	_Atomic uint32_t operations; // a mask of those that fail; 0: none
+	_Atomic uint32_t skip;       // so many of them still work
+	_Atomic uint32_t left;       // so many fail then
+	_Atomic uint32_t error;      // errno
+	_Atomic uint32_t seen, failed;
+};
+
+static struct control *control;
+static const char *under;
+
+__attribute__((constructor)) static void start(void)
+{
+	const char *path = getenv("DISKFAULT_CONTROL");
+	under = getenv("DISKFAULT_UNDER");
+	int fd = path && under ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return;
+	void *map = mmap(NULL, sizeof(*control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	control = map == MAP_FAILED ? NULL : map;
+}
+
+static int fails_at(uint32_t operation, const char *path)
+{
+	if (!control || !(control->operations & operation) || strncmp(path, under, strlen(under)) != 0)
+		return 0;
+	control->seen++;
+	if (control->skip > 0) {
+		control->skip--;
+		return 0;
+	}
+	if (control->left == 0)
+		return 0;
+	control->left--;
+	control->failed++;
+	errno = (int)control->error;
+	return 1;
+}
+
+static int fails(uint32_t operation, int fd)
+{
+	char link[32], path[512];
+	if (!control || !control->operations)
+		return 0;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t len = readlink(link, path, sizeof(path) - 1);
+	if (len < 0)
+		return 0;
+	path[len] = '\0';
+	return fails_at(operation, path);
+}
+
+#define REAL(name, type)                                                      \
+	static type real;                                                     \
+	if (!real)                                                            \
+	real = (type)dlsym(RTLD_NEXT, name)
+
+ssize_t write(int fd, const void *data, size_t len)
+{
+	REAL("write", ssize_t(*)(int, const void *, size_t));
+	return fails(WRITE, fd) ? -1 : real(fd, data, len);
+}
+
+ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
+{
+	REAL("pwrite", ssize_t(*)(int, const void *, size_t, off_t));
+	return fails(WRITE, fd) ? -1 : real(fd, data, len, offset);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t len, off64_t offset)
+{
+	REAL("pwrite64", ssize_t(*)(int, const void *, size_t, off64_t));
+	return fails(WRITE, fd) ? -1 : real(fd, data, len, offset);
+}
+
+int fsync(int fd)
+{
+	REAL("fsync", int (*)(int));
+	return fails(SYNC, fd) ? -1 : real(fd);
+}
+
+int fdatasync(int fd)
+{
+	REAL("fdatasync", int (*)(int));
+	return fails(SYNC, fd) ? -1 : real(fd);
+}
+
+int ftruncate(int fd, off_t size)
+{
+	REAL("ftruncate", int (*)(int, off_t));
+	return fails(TRUNCATE, fd) ? -1 : real(fd, size);
+}
+
+int ftruncate64(int fd, off64_t size)
+{
+	REAL("ftruncate64", int (*)(int, off64_t));
+	return fails(TRUNCATE, fd) ? -1 : real(fd, size);
+}
+
+int posix_fallocate(int fd, off_t offset, off_t len)
+{
+	REAL("posix_fallocate", int (*)(int, off_t, off_t));
+	return fails(ALLOCATE, fd) ? errno : real(fd, offset, len);
+}
+
+int posix_fallocate64(int fd, off64_t offset, off64_t len)
+{
+	REAL("posix_fallocate64", int (*)(int, off64_t, off64_t));
+	return fails(ALLOCATE, fd) ? errno : real(fd, offset, len);
+}
+
+int rename(const char *from, const char *to)
+{
+	REAL("rename", int (*)(const char *, const char *));
+	return fails_at(RENAME, to) ? -1 : real(from, to);
+}
+
+int unlink(const char *path)
+{
+	REAL("unlink", int (*)(const char *));
+	return fails_at(UNLINK, path) ? -1 : real(path);
+}
+
+static int open_fails(const char *path, int flags)
+{
+	return flags & (O_WRONLY | O_RDWR | O_CREAT) && fails_at(OPEN, path);
+}
+
+#define OPEN_LIKE(name)                                                       \
+	int name(const char *path, int flags, ...)                            \
+	{                                                                     \
+		REAL(#name, int (*)(const char *, int, ...));                 \
+		va_list args;                                                 \
+		va_start(args, flags);                                        \
+		mode_t mode = flags & O_CREAT ? (mode_t)va_arg(args, int) : 0; \
+		va_end(args);                                                 \
+		return open_fails(path, flags) ? -1 : real(path, flags, mode); \
+	}
+
+OPEN_LIKE(open)
+OPEN_LIKE(open64)
