@@ -5,7 +5,7 @@
 
 #define AUDIT_LOOK_MS 30000
 
-int logs_open(const struct config *config, const struct arguments *arguments, struct error *err)
+void logs_open(const struct config *config, const struct arguments *arguments)
 {
 	struct log_options options = {
 		.level = arguments->level_driver != LOG_LEVEL_UNSET ? arguments->level_driver : config->log_level,
@@ -21,7 +21,13 @@ int logs_open(const struct config *config, const struct arguments *arguments, st
 		_cleanup_free_ char *directory = xstrdup(config->log_file);
 		make_directory(dirname(directory), 0755); // if that fails, opening does too
 	}
-	return log_open(&options, err);
+	struct error err;
+	if (log_open(&options, &err) == 0)
+		return;
+	options.path = NULL;
+	log_open(&options, NULL);
+	log_error("there is no log file: the log goes to standard error only, until a restart", "error=%s",
+		  err.message);
 }
 
 static void on_timer(void *arg)

@@ -6,8 +6,8 @@
 #include "config/config.h"
 #include "endpoint/endpoint.h"
 
-// ecsd's log by configuration; levels on the command line are the stronger.
-int logs_open(const struct config *config, const struct arguments *arguments, struct error *err);
+// ecsd's log by configuration; levels on the command line are the stronger. Without its file it goes to standard error.
+void logs_open(const struct config *config, const struct arguments *arguments);
 
 // Rolls the audit log over by the settings of the agent's log: by size only if that is the type, else by the hour
 // (configuration.md, ECS_LOG_ROLLOVER_TYPE). It is looked at twice a minute, and opened anew for ecs-endpoint.

@@ -465,8 +465,7 @@ static bool configure(struct app *app, const struct arguments *arguments, struct
 	app->config.accept_insecure_cert |= arguments->insecure;
 	if (arguments->level_driver != LOG_LEVEL_UNSET)
 		setenv("ECS_LOGLEVEL", levels[arguments->level_driver], 1); // for ecs-endpoint
-	if (logs_open(&app->config, arguments, err) < 0)
-		return false;
+	logs_open(&app->config, arguments);
 	// Without metadata there is no EC2 instance, and ECS Anywhere is not there yet (control-plane.md §3 step 12).
 	if (arguments->blackhole_imds && arguments->command == COMMAND_RUN) {
 		error_set(err, ENOTSUP,

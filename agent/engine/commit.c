@@ -102,10 +102,16 @@ bool turn_commit(struct engine *engine)
 	if (r < 0 || store_disk_full(engine->o.store))
 		timer_start(&engine->retry, RETRY_COMMIT_MS);
 	if (r < 0) {
-		log_error("state cannot be written; nothing further is done before it is", "error=%s", err.message);
+		if (r != engine->commit_error) // not every second anew
+			log_error("state cannot be written; nothing further is done before it is",
+				  "error=%s every_ms=%d", err.message, RETRY_COMMIT_MS);
+		engine->commit_error = r;
 		engine->commit_failed = true;
 		return false;
 	}
+	if (engine->commit_error)
+		log_info("state is written again", NULL);
+	engine->commit_error = 0;
 	engine->rebuilt = false;
 	image_cycle_written(engine->images);
 	for (size_t i = 0; i < engine->count; i++)

@@ -78,6 +78,7 @@ struct engine {
 	struct cgroups *cgroups; // borrowed; NULL: none
 	bool limit_tasks;        // new tasks get a cgroup
 	bool ready, commit_failed;
+	int commit_error;        // of the last commit, told already; 0: it worked
 	bool rebuilt;            // nothing is left to rebuild: to be written
 	bool docker_away;        // the event stream is cut
 	bool reopened;           // the event stream was: the next list answer clears all waiting

@@ -93,11 +93,11 @@ struct store {
 	bool disk_full, needs_rebuild, checkpoint_failing;
 };
 
-// The errno for what SQLite says: EBADMSG is damage, ENOSPC and EROFS are the file system's state, EIO the rest.
-static int error_number(const struct store *store)
+// The errno for what SQLite says: EBADMSG is damage, ENOSPC and EROFS are the file system's state, EIO the rest. For a
+// COMMIT sqlite3_system_errno() tells nothing, so `system` is errno itself, cleared before the call.
+static int error_number(const struct store *store, int system)
 {
-	int code = sqlite3_errcode(store->db), system = sqlite3_system_errno(store->db);
-	switch (code) {
+	switch (sqlite3_errcode(store->db)) {
 	case SQLITE_FULL:
 		return ENOSPC;
 	case SQLITE_READONLY:
@@ -107,8 +107,9 @@ static int error_number(const struct store *store)
 	case SQLITE_ERROR: // our own statements do not fit what is there
 		return EBADMSG;
 	case SQLITE_IOERR:
+		return system == ENOSPC || system == EDQUOT ? ENOSPC : system == EROFS ? EROFS : EIO;
 	case SQLITE_CANTOPEN:
-		return system == EDQUOT ? ENOSPC : system ? system : EIO;
+		return system ? system : EIO;
 	default:
 		return EIO;
 	}
@@ -116,7 +117,7 @@ static int error_number(const struct store *store)
 
 static int failed(struct store *store, struct error *err, const char *what)
 {
-	int number = error_number(store);
+	int number = error_number(store, errno);
 	return error_set(err, number, "%s: %s: %s (%s)", store->path, what, sqlite3_errmsg(store->db),
 			 strerror(number));
 }
@@ -125,6 +126,7 @@ static int failed(struct store *store, struct error *err, const char *what)
 static int run(struct store *store, enum statement which, struct error *err, const char *types, ...)
 {
 	sqlite3_stmt *statement = store->statements[which];
+	errno = 0;
 	if (!statement) {
 		if (sqlite3_prepare_v3(store->db, sql[which].text, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL) !=
 		    SQLITE_OK)
@@ -209,6 +211,7 @@ static int checkpoint(void *arg, sqlite3 *db, const char *name, int frames)
 	struct store *store = arg;
 	if (frames < CHECKPOINT_FRAMES)
 		return SQLITE_OK;
+	errno = 0;
 	bool failing = sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK;
 	struct error err;
 	if (failing && !store->checkpoint_failing) {
@@ -238,9 +241,14 @@ static int open_database(struct store *store, struct error *err)
 	if (log_is_damaged(store))
 		return error_set(err, EBADMSG, "%s-wal: the database's log is damaged before its end", store->path);
 	mode_t mask = umask(077);
+	errno = 0;
 	int r = sqlite3_open_v2(store->path, &store->db,
 				SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 	umask(mask);
+	// SQLite opens for reading what cannot be written.
+	if (r == SQLITE_OK && sqlite3_db_readonly(store->db, "main") > 0)
+		return error_set(err, EROFS, "%s: open: it cannot be written (%s)", store->path,
+				 strerror(access(store->path, W_OK) < 0 ? errno : EROFS));
 	if (r == SQLITE_OK)
 		r = sqlite3_exec(store->db, pragmas, NULL, NULL, NULL);
 	sqlite3_wal_hook(store->db, checkpoint, store);

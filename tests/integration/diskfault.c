@@ -71,74 +71,74 @@ static int fails(uint32_t operation, int fd)
 	return fails_at(operation, path);
 }
 
-#define REAL(name, type)                                                      \
-	static type real;                                                     \
-	if (!real)                                                            \
-	real = (type)dlsym(RTLD_NEXT, name)
+#define REAL(name)                     \
+	static __typeof__(name) *real; \
+	if (!real)                     \
+	real = (__typeof__(real))dlsym(RTLD_NEXT, #name)
 
 ssize_t write(int fd, const void *data, size_t len)
 {
-	REAL("write", ssize_t(*)(int, const void *, size_t));
+	REAL(write);
 	return fails(WRITE, fd) ? -1 : real(fd, data, len);
 }
 
 ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
 {
-	REAL("pwrite", ssize_t(*)(int, const void *, size_t, off_t));
+	REAL(pwrite);
 	return fails(WRITE, fd) ? -1 : real(fd, data, len, offset);
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t len, off64_t offset)
 {
-	REAL("pwrite64", ssize_t(*)(int, const void *, size_t, off64_t));
+	REAL(pwrite64);
 	return fails(WRITE, fd) ? -1 : real(fd, data, len, offset);
 }
 
 int fsync(int fd)
 {
-	REAL("fsync", int (*)(int));
+	REAL(fsync);
 	return fails(SYNC, fd) ? -1 : real(fd);
 }
 
 int fdatasync(int fd)
 {
-	REAL("fdatasync", int (*)(int));
+	REAL(fdatasync);
 	return fails(SYNC, fd) ? -1 : real(fd);
 }
 
 int ftruncate(int fd, off_t size)
 {
-	REAL("ftruncate", int (*)(int, off_t));
+	REAL(ftruncate);
 	return fails(TRUNCATE, fd) ? -1 : real(fd, size);
 }
 
 int ftruncate64(int fd, off64_t size)
 {
-	REAL("ftruncate64", int (*)(int, off64_t));
+	REAL(ftruncate64);
 	return fails(TRUNCATE, fd) ? -1 : real(fd, size);
 }
 
 int posix_fallocate(int fd, off_t offset, off_t len)
 {
-	REAL("posix_fallocate", int (*)(int, off_t, off_t));
+	REAL(posix_fallocate);
 	return fails(ALLOCATE, fd) ? errno : real(fd, offset, len);
 }
 
 int posix_fallocate64(int fd, off64_t offset, off64_t len)
 {
-	REAL("posix_fallocate64", int (*)(int, off64_t, off64_t));
+	REAL(posix_fallocate64);
 	return fails(ALLOCATE, fd) ? errno : real(fd, offset, len);
 }
 
 int rename(const char *from, const char *to)
 {
-	REAL("rename", int (*)(const char *, const char *));
+	REAL(rename);
 	return fails_at(RENAME, to) ? -1 : real(from, to);
 }
 
 int unlink(const char *path)
 {
-	REAL("unlink", int (*)(const char *));
+	REAL(unlink);
 	return fails_at(UNLINK, path) ? -1 : real(path);
 }
 
@@ -147,14 +147,14 @@ static int open_fails(const char *path, int flags)
 	return flags & (O_WRONLY | O_RDWR | O_CREAT) && fails_at(OPEN, path);
 }
 
-#define OPEN_LIKE(name)                                                       \
-	int name(const char *path, int flags, ...)                            \
-	{                                                                     \
-		REAL(#name, int (*)(const char *, int, ...));                 \
-		va_list args;                                                 \
-		va_start(args, flags);                                        \
+#define OPEN_LIKE(name)                                                        \
+	int name(const char *path, int flags, ...)                             \
+	{                                                                      \
+		REAL(name);                                                    \
+		va_list args;                                                  \
+		va_start(args, flags);                                         \
 		mode_t mode = flags & O_CREAT ? (mode_t)va_arg(args, int) : 0; \
-		va_end(args);                                                 \
+		va_end(args);                                                  \
 		return open_fails(path, flags) ? -1 : real(path, flags, mode); \
 	}
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "common/util.h"
+#include <errno.h>
 #include <sqlite3.h>
 
 #define VFS_SECTOR 512
@@ -42,7 +43,6 @@ static struct {
 	enum fault_kind kind;
 	bool sticky, hit;
 	bool off; // power: what fails leaves nothing
-	int last_errno;
 	uint64_t random;
 } disk;
 
@@ -161,7 +161,7 @@ static bool vfs_fails(bool needs_room)
 	if (!now || (disk.kind == FAULT_FULL && !needs_room))
 		return false;
 	disk.hit = true;
-	disk.last_errno = disk.kind == FAULT_FULL ? ENOSPC : disk.kind == FAULT_IO ? EIO : EROFS;
+	errno = disk.kind == FAULT_FULL ? ENOSPC : disk.kind == FAULT_IO ? EIO : EROFS;
 	return true;
 }
 
@@ -358,14 +358,6 @@ static int vfs_time(sqlite3_vfs *vfs, double *day)
 	return SQLITE_OK;
 }
 
-static int vfs_last_error(sqlite3_vfs *vfs, int size, char *out)
-{
-	(void)vfs;
-	(void)size;
-	(void)out;
-	return disk.last_errno;
-}
-
 // --- for tests ---
 
 static void fault_vfs_register(void)
@@ -382,7 +374,6 @@ static void fault_vfs_register(void)
 		.xRandomness = vfs_random,
 		.xSleep = vfs_sleep,
 		.xCurrentTime = vfs_time,
-		.xGetLastError = vfs_last_error,
 	};
 	sqlite3_vfs_register(&vfs, 1);
 }

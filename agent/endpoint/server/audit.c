@@ -2,6 +2,7 @@
 #include "common/log.h"
 #include "common/util.h"
 #include <errno.h>
+#include <inttypes.h>
 
 #define CREDENTIALS_PREFIX "/v2/credentials/"
 
@@ -44,18 +45,29 @@ size_t audit_format(char *line, const struct audit_record *record)
 
 void audit_write(int fd, const struct audit_record *record)
 {
-	static char line[AUDIT_LINE_MAX];
+	static char line[1 + AUDIT_LINE_MAX] = "\n";
 	static int failing;
+	static uint64_t lost;
+	static bool cut; // only the start of a line was written: the next one begins anew
 	if (fd < 0)
 		return;
-	size_t len = audit_format(line, record);
+	const char *start = line + !cut;
+	size_t len = audit_format(line + 1, record) + cut;
 	ssize_t n;
 	do
-		n = write(fd, line, len); // one write with O_APPEND: lines stay whole
+		n = write(fd, start, len); // one write with O_APPEND: lines stay whole
 	while (n < 0 && errno == EINTR);
 	int error = n == (ssize_t)len ? 0 : n < 0 ? errno : ENOSPC;
+	lost += error != 0;
+	if (n > 0)
+		cut = error != 0;
 	if (error && error != failing)
-		log_error("cannot write audit log", "error=%s", strerror(error));
+		log_error("the audit log cannot be written: requests are served all the same, their lines are lost",
+			  "error=%s", strerror(error));
+	if (!error && lost > 0) {
+		log_warn("the audit log is written again", "lines_lost=%" PRIu64, lost);
+		lost = 0;
+	}
 	failing = error;
 }
 

@@ -18,5 +18,5 @@ struct audit_record {
 
 // Writes the line, its newline included, into out (room for AUDIT_LINE_MAX) and returns its length.
 size_t audit_format(char *out, const struct audit_record *record);
-// fd -1: no audit log. A failing write is logged once, until writing works again.
+// fd -1: no audit log. A failing write is logged once; when writing works again, how many lines are lost.
 void audit_write(int fd, const struct audit_record *record);
