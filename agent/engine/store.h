@@ -17,6 +17,9 @@ struct store;
 
 enum { STORE_BALLAST_BYTES = 4 << 20 };
 
+// Errors: -ENOSPC, -EROFS, -EIO as the disk says, -EBADMSG damage; texts name file, operation and cause.
+// A commit that failed may still be there after a kill, as a whole.
+//
 // Opens or creates <data_dir>/ecsd.db. A database that is damaged is renamed to ecsd.db.corrupt-<time>, and a new one made.
 struct store *store_open(const char *data_dir, struct error *err);
 struct store *store_close(struct store *store);
