@@ -100,7 +100,13 @@ def test_sweep_over_a_launch_and_a_stop(faulty):
         task = tasks.task()
         bed.disk.fail(operations, error, skip)
         message_id = bed.cp.send_payload(task)
-        wait_until(lambda: bed.disk.failed or "RUNNING" in bed.cp.statuses(task["arn"]), 20, "a fault or the launch")
+
+        def met():
+            if bed.disk.failed or "RUNNING" in bed.cp.statuses(task["arn"]):
+                return True
+            bed.cp.send_payload(task, message_id=message_id)    # refused while the last fault's ballast is away
+            return False
+        wait_until(met, 20, "a fault or the launch", 0.1)
         bed.cp.settle()
         noticed += bed.disk.failed > 0
         was_acked = acked(bed, message_id)
