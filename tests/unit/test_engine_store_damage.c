@@ -5,7 +5,7 @@
 #include "test_store_workload.h"
 #include <glob.h>
 
-enum { TURNS = 11, PAGE = 4096, WAL_HEADER = 32, WAL_FRAME = 24 + PAGE, FLIPS = 1200, WAL_FLIPS = 500 };
+enum { TURNS = 11, PAGE = 4096, WAL_HEADER = 32, WAL_FRAME = 24 + PAGE, FLIPS = 800, WAL_FLIPS = 250 };
 
 static char *expected[TURNS + 1]; // after so many turns
 static char *whole, *wal_base, *wal;
