@@ -2,191 +2,69 @@
 
 #include "common/util.h"
 
-// A checksum of the row, made when it is written and compared by the check at the start: SQLite has none of its own, and
-// a flipped bit in a status or an id would be believed.
-#define SUM(columns) "sum INTEGER GENERATED ALWAYS AS (row_sum(" columns ")) STORED CHECK (sum = row_sum(" columns "))"
+// Migrations only add columns and tables, so that an older version can still read and write; one that does so replaces
+// 'schema_sum'.
+// clang-format off
+static const struct {
+	const char *name, *columns;
+	const char *summed; // the names of the columns
+	const char *key;    // of more than one column, or ""
+} tables[] = {
+	{"meta", "key TEXT PRIMARY KEY, value TEXT NOT NULL",
+	 "key, value", ""},
+	{"task", "arn TEXT PRIMARY KEY, sequence INTEGER NOT NULL, definition TEXT NOT NULL, known TEXT NOT NULL,"
+	 " desired TEXT NOT NULL, credentials_id TEXT, execution_credentials_id TEXT, reason TEXT,"
+	 " known_ms INTEGER NOT NULL, pull_started_ms INTEGER NOT NULL, pull_stopped_ms INTEGER NOT NULL,"
+	 " execution_stopped_ms INTEGER NOT NULL",
+	 "arn, sequence, definition, known, desired, credentials_id, execution_credentials_id, reason, known_ms,"
+	 " pull_started_ms, pull_stopped_ms, execution_stopped_ms", ""},
+	{"container", "task TEXT NOT NULL, name TEXT NOT NULL, known TEXT NOT NULL, desired TEXT NOT NULL,"
+	 " docker_name TEXT, docker_id TEXT, image_id TEXT, image_digest TEXT, exit_code INTEGER, error_name TEXT,"
+	 " error_text TEXT, bindings TEXT, host_ports TEXT, created_ms INTEGER NOT NULL, started_ms INTEGER NOT NULL,"
+	 " finished_ms INTEGER NOT NULL, stop_attempts INTEGER NOT NULL",
+	 "task, name, known, desired, docker_name, docker_id, image_id, image_digest, exit_code, error_name, error_text,"
+	 " bindings, host_ports, created_ms, started_ms, finished_ms, stop_attempts", ", PRIMARY KEY (task, name)"},
+	{"transition", "id INTEGER PRIMARY KEY, task TEXT NOT NULL, container TEXT, status INTEGER NOT NULL, reason TEXT,"
+	 " exit_code INTEGER, at_ms INTEGER NOT NULL, reported INTEGER NOT NULL DEFAULT 0, refused TEXT",
+	 "id, task, container, status, reason, exit_code, at_ms, reported, refused", ""},
+	{"image", "id TEXT PRIMARY KEY, names TEXT NOT NULL, size INTEGER NOT NULL, pulled_ms INTEGER NOT NULL,"
+	 " last_used_ms INTEGER NOT NULL",
+	 "id, names, size, pulled_ms, last_used_ms", ""},
+	{"pulled", "image TEXT PRIMARY KEY, at_ms INTEGER NOT NULL",
+	 "image, at_ms", ""},
+};
+// clang-format on
+
+// sum: made when the row is written and compared by the check at the start. SQLite has none of its own, and a flipped bit
+// in a status or an id would be believed.
+#define TABLE                                                                                                   \
+	"CREATE TABLE IF NOT EXISTS %s (%s, sum INTEGER GENERATED ALWAYS AS (row_sum(%s)) STORED CHECK (sum = " \
+	"row_sum(%s))"                                                                                          \
+	"%s)"
 #define SCHEMA_SUM                                                                                                 \
 	"(SELECT CAST(row_sum(group_concat(type || ' ' || name || ' ' || tbl_name || ' ' || ifnull(sql, ''))) AS " \
-	"TEXT)"                                                                                                    \
-	" FROM sqlite_schema)"
+	"TEXT) FROM sqlite_schema)"
 
-// Migrations only add columns and tables, so that an older version can still read and write; one that does so
-// replaces 'schema_sum'.
-static const char tables[] =
-	"BEGIN IMMEDIATE;"
-	"CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, " SUM(
-		"key, value") ");"
-			      // Only a new database has no schema yet: what was in a lost one is to be found again.
-			      "INSERT OR IGNORE INTO meta (key, value) SELECT 'rebuild', '1'"
-			      " WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'schema');"
-			      "INSERT OR IGNORE INTO meta (key, value) VALUES ('schema', '1');"
-			      "CREATE TABLE IF NOT EXISTS task (arn TEXT PRIMARY KEY, sequence INTEGER NOT NULL, "
-			      "definition TEXT NOT NULL,"
-			      " known TEXT NOT NULL, desired TEXT NOT NULL, credentials_id TEXT, "
-			      "execution_credentials_id TEXT, reason TEXT,"
-			      " known_ms INTEGER NOT NULL, pull_started_ms INTEGER NOT NULL, pull_stopped_ms INTEGER "
-			      "NOT NULL,"
-			      " execution_stopped_ms INTEGER NOT NULL, " SUM(
-				      "arn, sequence, definition, known, desired, credentials_id, "
-				      "execution_credentials_id, reason, known_ms,"
-				      " pull_started_ms, pull_stopped_ms, execution_stopped_ms") ");"
-												 "CREATE TABLE IF NOT "
-												 "EXISTS container "
-												 "(task TEXT NOT NULL, "
-												 "name TEXT NOT NULL, "
-												 "known TEXT NOT NULL,"
-												 " desired TEXT NOT "
-												 "NULL, docker_name "
-												 "TEXT, docker_id "
-												 "TEXT, image_id TEXT, "
-												 "image_digest TEXT, "
-												 "exit_code INTEGER,"
-												 " error_name TEXT, "
-												 "error_text TEXT, "
-												 "bindings TEXT, "
-												 "host_ports TEXT, "
-												 "created_ms INTEGER "
-												 "NOT NULL,"
-												 " started_ms INTEGER "
-												 "NOT NULL, "
-												 "finished_ms INTEGER "
-												 "NOT NULL, "
-												 "stop_attempts "
-												 "INTEGER NOT "
-												 "NULL, " SUM(
-													 "task, "
-													 "name, "
-													 "known, "
-													 "desired,"
-													 " docker_"
-													 "name, "
-													 "docker_"
-													 "id, "
-													 "image_"
-													 "id, "
-													 "image_"
-													 "digest, "
-													 "exit_"
-													 "code, "
-													 "error_"
-													 "name,"
-													 " error_"
-													 "text, "
-													 "bindings"
-													 ", "
-													 "host_"
-													 "ports, "
-													 "created_"
-													 "ms, "
-													 "started_"
-													 "ms, "
-													 "finished"
-													 "_ms, "
-													 "stop_"
-													 "attempt"
-													 "s") ", "
-													      "PRI"
-													      "MAR"
-													      "Y "
-													      "KEY"
-													      " ("
-													      "tas"
-													      "k, "
-													      "nam"
-													      "e))"
-													      ";"
-													      "CRE"
-													      "ATE"
-													      " TA"
-													      "BLE"
-													      " IF"
-													      " NO"
-													      "T "
-													      "EXI"
-													      "STS"
-													      " tr"
-													      "ans"
-													      "iti"
-													      "on "
-													      "(id"
-													      " IN"
-													      "TEG"
-													      "ER "
-													      "PRI"
-													      "MAR"
-													      "Y "
-													      "KEY"
-													      ", "
-													      "tas"
-													      "k "
-													      "TEX"
-													      "T "
-													      "NOT"
-													      " NU"
-													      "LL,"
-													      " co"
-													      "nta"
-													      "ine"
-													      "r "
-													      "TEX"
-													      "T,"
-													      " st"
-													      "atu"
-													      "s "
-													      "INT"
-													      "EGE"
-													      "R "
-													      "NOT"
-													      " NU"
-													      "LL,"
-													      " re"
-													      "aso"
-													      "n "
-													      "TEX"
-													      "T, "
-													      "exi"
-													      "t_"
-													      "cod"
-													      "e "
-													      "INT"
-													      "EGE"
-													      "R, "
-													      "at_"
-													      "ms "
-													      "INT"
-													      "EGE"
-													      "R "
-													      "NOT"
-													      " NU"
-													      "LL,"
-													      " re"
-													      "por"
-													      "ted"
-													      " IN"
-													      "TEG"
-													      "ER "
-													      "NOT"
-													      " NU"
-													      "LL "
-													      "DEF"
-													      "AUL"
-													      "T "
-													      "0, "
-													      "ref"
-													      "use"
-													      "d "
-													      "TEX"
-													      "T,"
-													      " " SUM("id, task, container, status, reason, exit_code, at_ms, reported, refused") ");"
-																								  "CREATE TABLE IF NOT EXISTS image (id TEXT PRIMARY KEY, names TEXT NOT NULL, size INTEGER NOT NULL,"
-																								  " pulled_ms INTEGER NOT NULL, last_used_ms INTEGER NOT NULL, " SUM(
-																									  "id, names, size, pulled_ms, last_used_ms") ");"
-																														      "CREATE INDEX IF NOT EXISTS transition_task ON transition (task, id);"
-																														      "CREATE TABLE IF NOT EXISTS pulled (image TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, " SUM(
-																															      "image, at_ms") ");"
-																																	      "INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_sum', " SCHEMA_SUM
-																																	      ");"
-																																	      "COMMIT;";
+static int make_tables(sqlite3 *db)
+{
+	int r = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+	for (size_t i = 0; r == SQLITE_OK && i < ARRAY_SIZE(tables); i++) {
+		_cleanup_free_ char *text = xasprintf(TABLE, tables[i].name, tables[i].columns, tables[i].summed,
+						      tables[i].summed, tables[i].key);
+		r = sqlite3_exec(db, text, NULL, NULL, NULL);
+	}
+	if (r == SQLITE_OK)
+		r = sqlite3_exec(db,
+				 "CREATE INDEX IF NOT EXISTS transition_task ON transition (task, id);"
+				 // Only a new database has no schema yet: what was in a lost one is to be found again.
+				 "INSERT OR IGNORE INTO meta (key, value) SELECT 'rebuild', '1'"
+				 " WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'schema');"
+				 "INSERT OR IGNORE INTO meta (key, value) VALUES ('schema', '1');"
+				 "INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_sum', " SCHEMA_SUM ");"
+				 "COMMIT",
+				 NULL, NULL, NULL);
+	return r;
+}
 
 // Of the values and their types.
 static void row_sum(sqlite3_context *context, int count, sqlite3_value **values)
@@ -230,7 +108,7 @@ int store_schema_make(sqlite3 *db, char **damage)
 		*damage = TAKE(check);
 		return SQLITE_OK;
 	}
-	r = sqlite3_exec(db, tables, NULL, NULL, NULL);
+	r = make_tables(db);
 	if (r == SQLITE_OK)
 		r = query(db, "SELECT 1 FROM meta WHERE key = 'schema_sum' AND value = " SCHEMA_SUM, &same);
 	if (r == SQLITE_OK && !same)
