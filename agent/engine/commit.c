@@ -87,6 +87,26 @@ static int write_all(struct engine *engine, struct error *err)
 	return r;
 }
 
+// Damage: all that is known goes into a new database.
+static int write_anew(struct engine *engine, const struct error *why, struct error *err)
+{
+	int r = store_renew(engine->o.store, why, err);
+	if (r < 0)
+		return r;
+	engine->rebuilt = true;
+	pulled_unwritten(engine);
+	image_cycle_unwritten(engine->images);
+	for (size_t i = 0; i < engine->count; i++) {
+		struct entry *entry = engine->entries[i];
+		entry->task->dirty = true;
+		for (size_t k = 0; k < entry->task->container_count; k++)
+			entry->task->containers[k].dirty = true;
+		for (size_t k = 0; k < entry->record_count; k++)
+			entry->records[k].stored = false;
+	}
+	return write_all(engine, err);
+}
+
 bool turn_commit(struct engine *engine)
 {
 	bool dirty = engine->rebuilt || pulled_dirty(engine) || image_cycle_dirty(engine->images);
@@ -99,6 +119,10 @@ bool turn_commit(struct engine *engine)
 	int r = write_all(engine, &err);
 	if (r == -ENOSPC && !was_full)
 		r = write_all(engine, &err); // the ballast has made room
+	if (r == -EBADMSG) {
+		struct error why = err;
+		r = write_anew(engine, &why, &err);
+	}
 	if (r < 0 || store_disk_full(engine->o.store))
 		timer_start(&engine->retry, RETRY_COMMIT_MS);
 	if (r < 0) {

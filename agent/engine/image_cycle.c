@@ -608,6 +608,12 @@ int image_cycle_write(const struct image_cycle *cycle, struct store *store, stru
 	return r;
 }
 
+void image_cycle_unwritten(struct image_cycle *cycle)
+{
+	for (size_t i = 0; i < cycle->set.count; i++)
+		cycle->set.items[i].dirty = true;
+}
+
 void image_cycle_written(struct image_cycle *cycle)
 {
 	images_written(&cycle->set);

@@ -29,3 +29,4 @@ bool image_cycle_may_pull(struct image_cycle *cycle);
 bool image_cycle_dirty(const struct image_cycle *cycle);
 int image_cycle_write(const struct image_cycle *cycle, struct store *store, struct error *err);
 void image_cycle_written(struct image_cycle *cycle);
+void image_cycle_unwritten(struct image_cycle *cycle); // the database is a new one

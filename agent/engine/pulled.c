@@ -114,6 +114,12 @@ int pulled_write(struct engine *engine, struct error *err)
 	return r;
 }
 
+void pulled_unwritten(struct engine *engine)
+{
+	for (size_t i = 0; engine->pulled && i < engine->pulled->count; i++)
+		engine->pulled->names[i].stored = false;
+}
+
 void pulled_written(struct engine *engine)
 {
 	struct pulled *pulled = engine->pulled;

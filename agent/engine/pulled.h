@@ -18,3 +18,4 @@ int pulled_load(struct engine *engine, struct error *err);
 bool pulled_dirty(const struct engine *engine);
 int pulled_write(struct engine *engine, struct error *err); // within the turn's transaction
 void pulled_written(struct engine *engine);                 // it was committed
+void pulled_unwritten(struct engine *engine);               // the database is a new one

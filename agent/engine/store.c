@@ -282,7 +282,7 @@ static int set_aside(struct store *store, const struct error *why, struct error 
 	char time[40];
 	format_rfc3339_ms(wall_ms(), time);
 	_cleanup_free_ char *aside = xasprintf("%s.corrupt-%s", store->path, time);
-	if (rename(store->path, aside) < 0)
+	if (rename(store->path, aside) < 0 && errno != ENOENT)
 		return error_set_errno(err, errno, "rename %s to %s", store->path, aside);
 	static const char *const companions[] = {"-wal", "-journal", "-shm"};
 	for (size_t i = 0; i < ARRAY_SIZE(companions); i++) {
@@ -291,8 +291,7 @@ static int set_aside(struct store *store, const struct error *why, struct error 
 		if (rename(from, to) < 0 && errno != ENOENT)
 			return error_set_errno(err, errno, "rename %s to %s", from, to);
 	}
-	log_error("the state database cannot be read; it is set aside and rebuilt from Docker's labels",
-		  "error=%s aside=%s", why->message, aside);
+	log_error("the state database is damaged and set aside", "error=%s aside=%s", why->message, aside);
 	return 0;
 }
 
@@ -325,6 +324,13 @@ struct store *store_open(const char *data_dir, struct error *err)
 	if (ballast_take(store) < 0)
 		ballast_give_up(store);
 	return store;
+}
+
+int store_renew(struct store *store, const struct error *why, struct error *err)
+{
+	close_database(store);
+	int r = set_aside(store, why, err);
+	return r < 0 ? r : open_database(store, err);
 }
 
 struct store *store_close(struct store *store)

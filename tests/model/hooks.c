@@ -208,6 +208,11 @@ static int commit_fault(const struct store *store)
 		world.dead = true;
 	if (world.dead)
 		return EIO;
+	// With a kill or a full disk before all is written anew, only what Docker's labels hold is left.
+	if (world.damaged && !world.disk_full && !world.crash) {
+		world.damaged = false;
+		return EBADMSG;
+	}
 	return world.disk_full && (world.disk_full_for_all || !store_disk_full(store)) ? ENOSPC : 0;
 }
 

@@ -3,9 +3,9 @@
 #include "common/util.h"
 
 static const char *const step_names[STEP_KINDS] = {
-	"progress",  "add",        "stop",        "answer",  "event",  "exit",       "oom",
-	"hand-stop", "hand-start", "hand-remove", "health",  "away",   "back",       "time",
-	"settle",    "crash",      "disk-full",   "disk-ok", "report", "report-end", "port"};
+	"progress",   "add",         "stop",   "answer", "event",      "exit", "oom",    "hand-stop",
+	"hand-start", "hand-remove", "health", "away",   "back",       "time", "settle", "crash",
+	"disk-full",  "disk-ok",     "damage", "report", "report-end", "port"};
 static const char *const outcome_names[OUTCOME_COUNT] = {
 	"ok", "refused", "refused-but-done", "lost", "lost-but-done", "lost-late", "timeout", "conflict"};
 static const char *const crash_names[CRASH_POINTS] = {"now", "before-commit", "after-commit", "after-a-call"};
@@ -92,7 +92,7 @@ static struct step generate_step(const struct sequence *q, uint64_t *s)
 		[STEP_HAND_START] = 2, [STEP_HAND_REMOVE] = 2, [STEP_HEALTH] = 3,  [STEP_AWAY] = 1,
 		[STEP_BACK] = 3,       [STEP_TIME] = 14,       [STEP_SETTLE] = 2,  [STEP_CRASH] = 3,
 		[STEP_DISK_FULL] = 1,  [STEP_DISK_OK] = 3,     [STEP_REPORT] = 10, [STEP_REPORT_END] = 12,
-		[STEP_PORT] = 1,
+		[STEP_PORT] = 1,       [STEP_DAMAGE] = 1,
 	};
 	int total = 0, kind = 0;
 	for (int i = 0; i < STEP_KINDS; i++)

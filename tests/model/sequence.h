@@ -56,6 +56,7 @@ enum step_kind {
 	STEP_CRASH,     // b: enum crash_point
 	STEP_DISK_FULL, // commits fail
 	STEP_DISK_OK,
+	STEP_DAMAGE,     // the next commit finds the database damaged
 	STEP_REPORT,     // a: task; a message is sent to ECS, b: also when only containers changed
 	STEP_REPORT_END, // a: task; b: enum verdict
 	STEP_PORT,       // a: a dynamic port that somebody else on the host takes

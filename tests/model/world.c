@@ -393,6 +393,9 @@ static void play_step(const struct step *step)
 	case STEP_DISK_OK:
 		world.disk_full = false;
 		break;
+	case STEP_DAMAGE:
+		world.damaged = true;
+		break;
 	case STEP_REPORT:
 		send_report(step->a, step->b);
 		break;
@@ -442,7 +445,7 @@ static void cease_faults(void)
 {
 	trace("faults cease");
 	world.quiet = true;
-	world.disk_full = false;
+	world.disk_full = world.damaged = false;
 	world.crash = 0;
 	docker_settle(UINT64_MAX);
 	docker_come_back();

@@ -127,6 +127,7 @@ struct world {
 	uint8_t taken_ports[8192];
 	// disk
 	bool disk_full, disk_full_for_all; // for_all: even what the ballast leaves room for
+	bool damaged;                      // the next commit says so
 	bool uncommitted;                  // the last commit failed
 	int crash;                         // enum crash_point + 1 that is armed, 0: none
 	int64_t committed_transition, pending_transition;
