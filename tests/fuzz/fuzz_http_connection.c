@@ -26,6 +26,7 @@ static void fill(unsigned flags)
 				 .cluster = xstrdup("lab"),
 				 .instance_arn = xstrdup(""),
 				 .version = xstrdup("v<1>"),
+				 .filled = true,
 				 .audit_fd = -1};
 	credential_refill_begin(served.credentials);
 	credential_expect(served.credentials, PENDING, TASK_ARN, WIRE_ROLE_TASK);

@@ -1,6 +1,7 @@
 #include "agent/endpoint/server/audit.h"
 #include "agent/endpoint/server/http_parse.h"
 #include "agent/endpoint/server/json_out.h"
+#include "agent/endpoint/server/served.h"
 #include "common/util.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -292,6 +293,31 @@ static void test_json_strings(void **state)
 	}
 }
 
+// Before ecsd has said what there is, no id is unknown: a task asks again after 503, but takes 400 for the last word.
+static void test_not_filled_yet(void **state)
+{
+	(void)state;
+	struct served served = {.credentials = credential_store_new(),
+				.limiter = rate_limiter_new(1000, 1000),
+				.cluster = (char *)"",
+				.instance_arn = (char *)"",
+				.audit_fd = -1};
+	static const char get[] = GET HOST "\r\n", path[] = "/v2/credentials/some-1";
+	struct http_head head;
+	assert_int_equal(http_parse_head(get, strlen(get), &head), strlen(get));
+	struct http_request request = {.head = &head, .path = path, .path_len = strlen(path), .remote = "1.2.3.4:5"};
+	struct http_reply reply = {.status = 200};
+	serve_credentials(&request, &reply, &served);
+	assert_int_equal(reply.status, 503);
+	assert_non_null(strstr(reply.body, "\"code\":\"CredentialsUninitialized\""));
+	served.filled = true;
+	serve_credentials(&request, &reply, &served);
+	assert_int_equal(reply.status, 400);
+	assert_non_null(strstr(reply.body, "\"code\":\"InvalidIdInRequest\""));
+	rate_limiter_free(served.limiter);
+	credential_store_free(served.credentials);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -299,7 +325,7 @@ int main(void)
 		cmocka_unit_test(test_head_fields),     cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_queries),         cmocka_unit_test(test_chunks),
 		cmocka_unit_test(test_random_requests), cmocka_unit_test(test_audit_lines),
-		cmocka_unit_test(test_json_strings),
+		cmocka_unit_test(test_json_strings),    cmocka_unit_test(test_not_filled_yet),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

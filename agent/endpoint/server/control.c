@@ -121,6 +121,7 @@ static void on_message(const struct wire_message *message, int *fd, void *arg)
 	case WIRE_SYNC:
 		if (control->refilling)
 			task_store_refill_end(served->tasks);
+		served->filled = true;
 		control->refilling = false;
 		channel_send(control->channel, WIRE_SYNCED, (const char *[]){wire_text(message, 0)}, 1, -1);
 		break;

@@ -47,9 +47,9 @@ void serve_credentials(const struct http_request *request, struct http_reply *re
 	reply->content_type = "application/json";
 	if (!*id) {
 		reply_error(reply, 400, "NoIdInRequest", version, "No Credential ID in the request");
-	} else if (!credential) {
+	} else if (!credential && served->filled) {
 		reply_error(reply, 400, "InvalidIdInRequest", version, "Credentials not found");
-	} else if (credential->pending) {
+	} else if (!credential || credential->pending) {
 		reply_error(reply, 503, "CredentialsUninitialized", version, "Credentials uninitialized for ID");
 	} else {
 		reply->body = credential->body;

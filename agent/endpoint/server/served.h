@@ -11,6 +11,7 @@ struct served {
 	struct task_store *tasks;
 	struct rate_limiter *limiter;
 	char *cluster, *instance_arn, *version; // "" until ecsd says them
+	bool filled;                            // once ecsd has said all there is
 	int audit_fd;                           // -1: no audit log
 };
 
