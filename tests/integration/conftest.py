@@ -10,6 +10,9 @@ import pytest
 from ecsbed.bed import Bed
 from ecsbed.instance import Instance, remove_stale
 from ecsbed.pki import Pki
+from ecsbed.simulated import SimulatedInstance
+
+SIMULATED = os.environ.get("ECSD_TEST_DOCKER") == "simulated"    # the engine of the tests that do not choose
 
 
 def pytest_sessionstart(session):
@@ -26,9 +29,14 @@ def pki(tmp_path_factory):
 @pytest.fixture(scope="module")
 def instance(request):
     """An instance for the tests of a module; `LIVE_RESTORE = True` in it keeps containers over dockerd,
-    DOCKER_OPTIONS are for dockerd."""
-    made = Instance(live_restore=getattr(request.module, "LIVE_RESTORE", False),
-                    docker_options=getattr(request.module, "DOCKER_OPTIONS", ())).up()
+    DOCKER_OPTIONS are for dockerd. `SIMULATED = True` has a simulated engine,
+    DOCKER_SCALE times as fast, PID_SHARE of its containers with a process."""
+    live_restore = getattr(request.module, "LIVE_RESTORE", False)
+    if getattr(request.module, "SIMULATED", SIMULATED):
+        made = SimulatedInstance(live_restore=live_restore, scale=getattr(request.module, "DOCKER_SCALE", 1),
+                                 pid_share=getattr(request.module, "PID_SHARE", 1)).up()
+    else:
+        made = Instance(live_restore=live_restore, docker_options=getattr(request.module, "DOCKER_OPTIONS", ())).up()
     yield made
     made.down()
 

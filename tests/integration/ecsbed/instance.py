@@ -55,32 +55,21 @@ def kill_and_wait(pids, timeout=5):
     wait_until(lambda: not any(alive(pid) for pid in pids), timeout, f"end of processes {pids}")
 
 
-class Instance:
-    """up() makes it, down() takes everything away again, whatever state it is in."""
+class Namespaces:
+    """The instance without its Docker: up_namespaces() makes them, remove_namespaces() takes everything away again,
+    whatever state it is in. What is asked of Docker is asked through its API, whoever serves it."""
 
-    def __init__(self, name=None, live_restore=False, docker_options=()):
+    def __init__(self, name=None):
         self.name = name or f"e{os.getpid()}-{next(_numbers)}"
         self.dir = f"{ROOT}/{self.name}"
         self.netns = f"/run/netns/ecsd-{self.name}"
         self.docker_socket = f"{self.dir}/docker.sock"
-        self.live_restore, self.docker_options = live_restore, docker_options
         self.holder = None   # keeps the mount namespace
-        self.dockerd = None
         self._beds = itertools.count(1)
 
     # --- making and removing
 
-    def up(self):
-        try:
-            self._make_namespaces()
-            self.start_dockerd()
-            self.docker("import", "-", image.NAME, stdin=image.tar_bytes())
-        except BaseException:
-            self.down()
-            raise
-        return self
-
-    def _make_namespaces(self):
+    def up_namespaces(self):
         os.makedirs(f"{self.dir}/run-docker")
         os.makedirs("/run/docker", exist_ok=True)   # a place to mount over
         with open(f"{self.dir}/owner", "w") as file:
@@ -102,23 +91,10 @@ class Instance:
                  "DNAT", "--to-destination", "127.0.0.1:51679")
         self.run("iptables", "-w", "-t", "nat", "-A", "OUTPUT", *rule, "REDIRECT", "--to-ports", "51679")
 
-    def down(self):
-        if self.holder and os.path.exists(self.netns):
-            try:
-                self.remove_containers()
-            except Exception as error:  # what is left is killed below
-                print(f"{self.name}: cannot remove containers in order: {error}")
-        if self.dockerd and self.dockerd.poll() is None:
-            self.dockerd.send_signal(signal.SIGCONT)
-            self.dockerd.terminate()
-            try:
-                self.dockerd.wait(10)
-            except subprocess.TimeoutExpired:
-                pass
+    def remove_namespaces(self):
         kill_and_wait(self.processes())
-        for process in (self.dockerd, self.holder):
-            if process:
-                process.wait()
+        if self.holder:
+            self.holder.wait()
         if os.path.exists(self.netns):
             _call("ip", "netns", "delete", os.path.basename(self.netns))
         self._remove_cgroups()
@@ -207,6 +183,73 @@ class Instance:
 
     # --- Docker
 
+    def docker(self, *arguments, check=True, stdin=None):
+        """The Docker command line, past any proxy; returns its standard output."""
+        return _call("docker", "-H", f"unix://{self.docker_socket}", *arguments, check=check, stdin=stdin)
+
+    def inspect(self, container):
+        return json.loads(self.docker("inspect", container))[0]
+
+    def containers(self, task=None, running=False):
+        """Ids of the containers (of one task)."""
+        options = [] if running else ["--all"]
+        if task:
+            options += ["--filter", f"label=com.amazonaws.ecs.task-arn={task}"]
+        return self.docker("ps", "--quiet", "--no-trunc", *options).split()
+
+    def container(self, task, name):
+        """Id of one container of a task."""
+        ids = self.docker("ps", "--all", "--quiet", "--no-trunc",
+                          "--filter", f"label=com.amazonaws.ecs.task-arn={task}",
+                          "--filter", f"label=com.amazonaws.ecs.container-name={name}").split()
+        if len(ids) != 1:
+            raise BedError(f"{len(ids)} containers called {name} of {task}, not 1")
+        return ids[0]
+
+    def docker_version(self):
+        return self.docker("version", "--format", "{{.Server.Version}}").strip()
+
+
+class Instance(Namespaces):
+    """up() makes it, down() takes everything away again, whatever state it is in."""
+
+    def __init__(self, name=None, live_restore=False, docker_options=()):
+        super().__init__(name)
+        self.live_restore, self.docker_options = live_restore, docker_options
+        self.dockerd = None
+
+    # --- making and removing
+
+    def up(self):
+        try:
+            self.up_namespaces()
+            self.start_dockerd()
+            self.docker("import", "-", image.NAME, stdin=image.tar_bytes())
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def down(self):
+        if self.holder and os.path.exists(self.netns):
+            try:
+                self.remove_containers()
+            except Exception as error:  # what is left is killed below
+                print(f"{self.name}: cannot remove containers in order: {error}")
+        if self.dockerd and self.dockerd.poll() is None:
+            self.dockerd.send_signal(signal.SIGCONT)
+            self.dockerd.terminate()
+            try:
+                self.dockerd.wait(10)
+            except subprocess.TimeoutExpired:
+                pass
+        kill_and_wait(self.processes())
+        if self.dockerd:
+            self.dockerd.wait()
+        self.remove_namespaces()
+
+    # --- Docker
+
     def start_dockerd(self):
         # containerd dies with a dockerd that is killed. Where nobody collects the dead (no init), its pid
         # looks taken, and the next dockerd would wait for it.
@@ -241,29 +284,6 @@ class Instance:
         self.stop_dockerd(how)
         self.start_dockerd()
 
-    def docker(self, *arguments, check=True, stdin=None):
-        """The Docker command line, past any proxy; returns its standard output."""
-        return _call("docker", "-H", f"unix://{self.docker_socket}", *arguments, check=check, stdin=stdin)
-
-    def inspect(self, container):
-        return json.loads(self.docker("inspect", container))[0]
-
-    def containers(self, task=None, running=False):
-        """Ids of the containers (of one task)."""
-        options = [] if running else ["--all"]
-        if task:
-            options += ["--filter", f"label=com.amazonaws.ecs.task-arn={task}"]
-        return self.docker("ps", "--quiet", "--no-trunc", *options).split()
-
-    def container(self, task, name):
-        """Id of one container of a task."""
-        ids = self.docker("ps", "--all", "--quiet", "--no-trunc",
-                          "--filter", f"label=com.amazonaws.ecs.task-arn={task}",
-                          "--filter", f"label=com.amazonaws.ecs.container-name={name}").split()
-        if len(ids) != 1:
-            raise BedError(f"{len(ids)} containers called {name} of {task}, not 1")
-        return ids[0]
-
     def remove_containers(self):
         if self.dockerd is None:
             return
@@ -273,9 +293,6 @@ class Instance:
         ids = self.containers()
         if ids:
             self.docker("rm", "--force", "--volumes", *ids)
-
-    def docker_version(self):
-        return self.docker("version", "--format", "{{.Server.Version}}").strip()
 
 
 def _call(*arguments, check=True, stdin=None):
