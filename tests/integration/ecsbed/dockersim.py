@@ -28,7 +28,7 @@ from .httpd import REASONS, Connection
 from .simcontainer import Container, rfc3339
 from .simfaults import Cut
 
-SERVER_VERSION, API_VERSION, API_VERSION_MIN = "28.2.2", "1.50", "1.24"
+SERVER_VERSION, API_VERSION, API_VERSION_MIN = "20.10.24+dfsg1", "1.41", "1.12"
 EVENTS_KEPT = 256           # that `since` can ask for; the same in Docker
 
 VERBS = [(verb, method, re.compile(path)) for verb, method, path in (
@@ -110,7 +110,7 @@ class Image:
                 "Architecture": "amd64"}
 
     def listed(self):
-        return {"Id": self.id, "ParentId": "", "RepoTags": self.tags, "RepoDigests": self.digests,
+        return {"Id": self.id, "ParentId": "", "RepoTags": self.tags, "RepoDigests": self.digests or None,
                 "Created": int(time.time()), "Size": self.size, "SharedSize": -1, "Containers": -1, "Labels": None}
 
 
@@ -159,6 +159,7 @@ class DockerSim:
         self.journal, self.requests = [], []
         self.history = collections.deque(maxlen=EVENTS_KEPT)
         self.streams, self.hooks, self.connections = [], [], set()
+        self.oom_at_once = False
         self.muted = False              # no event reaches anybody
         self.errors = []                # faults of the simulation itself
         self.listener, self.stopping = None, False
@@ -230,7 +231,7 @@ class DockerSim:
         """The container's process ends by itself, now."""
         with self.changed:
             if container.running:
-                container.oom_killed = container.oom_killed or oom
+                container.oom_seen = container.oom_seen or oom
                 self._die(container, code)
 
     def inject(self, raw):
@@ -393,8 +394,8 @@ class DockerSim:
     def _begin(self, container, child):
         container.run += 1
         container.status, container.exit_code, container.error = "running", 0, ""
-        container.oom_killed = False
-        container.started, container.finished = time.time_ns(), container.finished
+        container.oom_killed = container.oom_seen = False
+        container.started = time.time_ns()
         if child:
             container.child, container.pid, container.fd = child, child.pid, os.pidfd_open(child.pid)
             self._children[container.fd] = container
@@ -428,9 +429,11 @@ class DockerSim:
         self._die(container, container.behaviour.code)
 
     def oom(self, container):
-        """The kernel kills a process of the container, which may well go on."""
+        """The kernel kills a process of the container, which may well go on. Docker 20.10 says so when the container
+        has ended, newer ones at once (oom_at_once)."""
         with self.changed:
-            container.oom_killed = True
+            container.oom_seen = True
+            container.oom_killed = self.oom_at_once
             self._note(container, "oom")
             self._tell(container, "oom")
 
@@ -442,7 +445,8 @@ class DockerSim:
     def _die(self, container, code, tell=True):
         self._end_child(container)
         container.status, container.exit_code, container.pid = "exited", code, 0
-        container.finished, container.ports = time.time_ns(), {}
+        container.finished, container.ports, container.oom_killed = time.time_ns(), {}, container.oom_seen
+        container.health = container.health and "unhealthy"
         self._note(container, "exit", code)
         if tell:
             self._tell(container, "die", exitCode=str(code), execDuration="0")
@@ -470,14 +474,14 @@ class DockerSim:
         self._note(container, "remove")
         self._tell(container, "destroy")
 
-    def _named(self, name, missing=True):
-        """By id, name, or the beginning of an id; missing: say so if there is none."""
+    def _named(self, name, missing=True, hint=""):
+        """By id, name, or the beginning of an id; missing: say so if there is none, with this before it."""
         bare = name.removeprefix("/")
         with self.changed:
             found = self.containers.get(name) or next((c for c in self.containers.values() if c.name == bare), None) \
                 or next((c for c in self.containers.values() if name and c.id.startswith(name)), None)
         if not found and missing:
-            raise ApiError(404, f"No such container: {name}")
+            raise ApiError(404, f"{hint.format(name)}No such container: {name}")
         return found
 
     # --- events
@@ -668,7 +672,7 @@ class DockerSim:
                 word = (container.config.get("Entrypoint") or container.config.get("Cmd") or [""])[0]
                 container.exit_code = 127
                 container.error = (
-                    "failed to create task for container: failed to create shim task: OCI runtime create failed: runc "
+                    "failed to create shim task: OCI runtime create failed: runc "
                     f'create failed: unable to start container process: exec: "{word}": stat {word}: no such file or '
                     "directory: unknown")
                 raise ApiError(400, container.error)
@@ -684,12 +688,11 @@ class DockerSim:
         return 204, None
 
     def _do_kill(self, request):
-        container = self._named(request.argument)
+        container = self._named(request.argument, hint="Cannot kill container: {0}: ")
         signal = request.query.get("signal", "KILL").removeprefix("SIG")
         with self.changed:
             if not container.running:
-                raise ApiError(409, f"cannot kill container: {request.argument}: container {container.id} "
-                                    "is not running")
+                raise ApiError(409, f"Cannot kill container: {request.argument}: Container {container.id} is not running")
             number = {"KILL": "9", "TERM": "15"}.get(signal, signal)
             self._tell(container, "kill", signal=number)
             if number == "9":
@@ -743,9 +746,9 @@ class DockerSim:
         with self.changed:
             container = self._named(request.argument)
             if container.running and request.query.get("force") not in ("1", "true"):
-                hint = "unpause and then stop" if container.status == "paused" else "stop"
-                raise ApiError(409, f'cannot remove container "/{container.name}": container is {container.status}: '
-                                    f"{hint} the container before removing or force remove")
+                hint = "Unpause and then stop" if container.status == "paused" else "Stop"
+                raise ApiError(409, f"You cannot remove a {container.status} container {container.id}. {hint} the "
+                                    "container before attempting removal or force remove")
             if container.running:
                 self._tell(container, "kill", signal="9")
                 self._die(container, 137)
@@ -754,12 +757,12 @@ class DockerSim:
 
     # --- images and volumes
 
-    def _image(self, name):
+    def _image(self, name, hint=""):
         full = _full_name(name)
         for made in self.images:
             if made.id == name or full in made.tags or full in made.digests:
                 return made
-        raise ApiError(404, f"No such image: {full}")
+        raise ApiError(404, f"{hint.format(name)}No such image: {full}")
 
     def _do_image_list(self, request):
         with self.changed:
@@ -767,7 +770,7 @@ class DockerSim:
 
     def _do_image_inspect(self, request):
         with self.changed:
-            return 200, self._image(request.argument).inspected()
+            return 200, self._image(request.argument, "no such image: {0}: ").inspected()
 
     def _do_image_tag(self, request):
         with self.changed:
@@ -781,7 +784,8 @@ class DockerSim:
             users = [c for c in self.containers.values() if c.image_id == made.id]
             if users and len(made.tags) + len(made.digests) <= 1:
                 raise ApiError(409, f"conflict: unable to remove repository reference \"{request.argument}\" (must "
-                                    f"force) - container {users[0].id[:12]} is using its referenced image")
+                                    f"force) - container {users[0].id[:12]} is using its referenced image "
+                                    f"{made.id[7:19]}")
             made.tags = [tag for tag in made.tags if tag != name]
             answer = [{"Untagged": name}]
             if not made.tags or name == made.id:

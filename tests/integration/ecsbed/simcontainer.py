@@ -98,7 +98,8 @@ class Container:
         self.labels = body.get("Labels") or {}
         self.behaviour = behaviour_of((body.get("Entrypoint") or []) + (body.get("Cmd") or []))
         self.status = "created"      # created, running, paused, exited
-        self.exit_code, self.oom_killed, self.error = 0, False, ""
+        self.exit_code, self.error = 0, ""
+        self.oom_seen, self.oom_killed = False, False
         self.pid, self.child = 0, None
         self.created, self.started, self.finished = time.time_ns(), 0, 0
         self.run = 0                 # number of starts: timers of earlier runs are void
@@ -135,8 +136,7 @@ class Container:
         return made
 
     def port_map(self):
-        return {port: [{"HostIp": ip, "HostPort": str(host)} for ip in ("0.0.0.0", "::")]
-                for port, host in self.ports.items()}
+        return {port: [{"HostIp": "0.0.0.0", "HostPort": str(host)}] for port, host in self.ports.items()}
 
     def state(self):
         made = {"Status": self.status, "Running": self.running, "Paused": self.status == "paused",
