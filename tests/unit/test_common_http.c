@@ -752,9 +752,13 @@ static void *stale_peer(void *arg)
 	// The third is answered by half: no retry can help.
 	(void)!write(fd, reply, sizeof(reply) - 2);
 	close(fd);
-	// And on a fresh connection by nothing.
+	// And on a fresh connection by nothing, and by half a head.
 	fd = accept(*(int *)arg, NULL, NULL);
 	read_request(fd);
+	close(fd);
+	fd = accept(*(int *)arg, NULL, NULL);
+	read_request(fd);
+	(void)!write(fd, reply, strlen("HTTP/1.1 200 OK\r\nContent-Le"));
 	close(fd);
 	return NULL;
 }
@@ -782,6 +786,8 @@ static void test_stale_connection(void **state)
 	assert_non_null(strstr(results[0].message, "in the middle of the answer"));
 	assert_int_equal(fetch(&request)->code, -ECONNRESET);
 	assert_non_null(strstr(results[0].message, "before an answer came"));
+	assert_int_equal(fetch(&request)->code, -ECONNRESET);
+	assert_non_null(strstr(results[0].message, "in the middle of the answer"));
 	pthread_join(thread, NULL);
 	close(fd);
 	unlink(path);
