@@ -292,12 +292,21 @@ static json_object *labels_of(json_object *object)
 	return labels ? json_object_get(labels) : json_object_new_object();
 }
 
+// What says whether a container runs or has ended must be there as Docker writes it: nothing follows from its absence.
+static bool state_is_readable(json_object *state)
+{
+	return state && json_object_is_type(json_get(state, "Running"), json_type_boolean) &&
+	       json_object_is_type(json_get(state, "ExitCode"), json_type_int) && json_get_string(state, "StartedAt") &&
+	       json_get_string(state, "FinishedAt");
+}
+
 static void finish_inspect(struct docker_call *call, const struct docker_error *err, json_object *body)
 {
 	struct docker_container container = {0};
 	struct docker_error bad;
-	if (err->failure == DOCKER_OK && (!json_object_is_type(body, json_type_object) ||
-					  str_empty(json_get_string(body, "Id")) || !object_of(body, "State"))) {
+	if (err->failure == DOCKER_OK &&
+	    (!json_object_is_type(body, json_type_object) || str_empty(json_get_string(body, "Id")) ||
+	     !state_is_readable(object_of(body, "State")))) {
 		unreadable(&bad, call, "no container ID or state");
 		err = &bad;
 	}

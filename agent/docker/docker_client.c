@@ -436,6 +436,7 @@ static void finish_connect(struct docker_call *call, const struct docker_error *
 	const char *min = json_get_string(body, "MinAPIVersion");
 	unsigned major, minor;
 	if (!version_parse(max, &major, &minor) || (!str_empty(min) && !version_parse(min, &major, &minor))) {
+		bad.failure = DOCKER_UNKNOWN;
 		docker_error_text(&bad, "the Docker daemon at %s does not tell its API version", docker->endpoint);
 		call->done.plain(&bad, call->arg);
 		return;

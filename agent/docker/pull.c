@@ -127,6 +127,8 @@ static void finish_pull(struct docker_call *call, const struct docker_error *err
 	struct docker_pull *pull = call->pull;
 	struct docker_error out = *err;
 	(void)body;
+	if (err->failure == DOCKER_OK && pull->state == PULL_GOING && pull->stream.depth > 0)
+		pull->state = PULL_GARBLED; // ended within a line
 	switch (pull->state) {
 	case PULL_GOING:
 		docker_registry_answer(&out);

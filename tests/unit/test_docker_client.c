@@ -14,7 +14,7 @@ static void test_connect(void **state)
 		 "Docker 99 speaks API versions 1.48 to 2.3; this agent speaks 1.24 to 1.47", DOCKER_REFUSED},
 		{ANSWER("200 OK", "{\"Version\":\"1.9\",\"ApiVersion\":\"1.21\"}"), "",
 		 "Docker 1.9 speaks API versions 1.12 to 1.21; this agent speaks 1.24 to 1.47", DOCKER_REFUSED},
-		{ANSWER("200 OK", "[]"), "", NULL, DOCKER_REFUSED},
+		{ANSWER("200 OK", "[]"), "", NULL, DOCKER_UNKNOWN}, // rubbish is not a daemon that cannot be used
 		{ANSWER("200 OK", "{"), "", NULL, DOCKER_UNKNOWN},
 		{NULL, "", NULL, DOCKER_UNKNOWN},
 	};
@@ -212,12 +212,22 @@ static void test_inspect(void **state)
 		 "{\"a\":\"b\"} 0.0.0.0:32768>80/tcp :::32769>80/tcp [|/s|/d] [v|/v|/e]",
 		 DOCKER_OK},
 		{ANSWER("200 OK",
-			"{\"Id\":\"1\",\"Name\":\"x\",\"State\":{\"OOMKilled\":true,\"Dead\":true,\"ExitCode\":137,"
+			"{\"Id\":\"1\",\"Name\":\"x\",\"State\":{\"Running\":false,\"OOMKilled\":true,\"Dead\":true,"
+			"\"ExitCode\":137,"
 			"\"Error\":"
 			"\"boom\",\"StartedAt\":\"0001-01-01T00:00:00Z\",\"FinishedAt\":\"1970-01-01T00:00:01Z\"},"
 			"\"NetworkSettings\":{\"Networks\":{\"bridge\":{\"IPAddress\":\"10.0.0.1\"}}}}"),
 		 "1 x  01101 137 'boom' 0 0 1000 0001-01-01T00:00:00Z h0 10.0.0.1 {}", DOCKER_OK},
 		{ANSWER("200 OK", "{\"Id\":\"1\"}"), "", DOCKER_UNKNOWN},
+		// Whether it runs is not told as Docker tells it: nothing is known.
+		{ANSWER("200 OK", "{\"Id\":\"1\",\"State\":{\"Running\":null,\"ExitCode\":0,\"StartedAt\":\"2026-11-"
+				  "23T00:24:50Z\","
+				  "\"FinishedAt\":\"2026-11-23T00:24:51Z\"}}"),
+		 "", DOCKER_UNKNOWN},
+		{ANSWER("200 OK", "{\"Id\":\"1\",\"State\":{\"Running\":false,\"ExitCode\":\"0\",\"StartedAt\":\"2026-"
+				  "11-23T00:24:50Z\","
+				  "\"FinishedAt\":\"2026-11-23T00:24:51Z\"}}"),
+		 "", DOCKER_UNKNOWN},
 		{ANSWER("200 OK", "[]"), "", DOCKER_UNKNOWN},
 		{ANSWER("404 x", "{\"message\":\"No such container: 1\"}"), "", DOCKER_NOT_FOUND},
 	};
