@@ -206,8 +206,9 @@ static void observe_ended(struct container_ref *ref, const struct docker_contain
 	struct container *c = ref_container(ref);
 	if (verdict_may_come(ref, info))
 		return;
-	// Out of memory is a verdict only for a container that no longer runs (research/users.md 13).
-	if (info->oom_killed)
+	// Docker's flag says that the kernel has killed some process of the container. It is a verdict only on a container
+	// that no longer runs, and that did not end well.
+	if (info->oom_killed && info->exit_code != 0)
 		container_set_error(c, "OutOfMemoryError", "Container killed due to memory usage");
 	else if (!str_empty(info->state_error))
 		container_set_error(c, "DockerStateError", info->state_error);
@@ -218,11 +219,19 @@ static void observe_ended(struct container_ref *ref, const struct docker_contain
 	engine_advance(ref, CONTAINER_STOPPED);
 }
 
+// Its end was seen, or it has another start than the one that ECS was told of.
+static bool started_again(const struct container *c, const struct docker_container *info)
+{
+	bool other_start = c->known == CONTAINER_RUNNING && c->started_ms && info->started_ms != c->started_ms;
+	return info->running && (c->looked_twice || other_start);
+}
+
 void engine_observe(struct container_ref *ref, const struct docker_container *info)
 {
 	struct container *c = ref_container(ref);
 	if (c->known == CONTAINER_STOPPED)
 		return;
+	bool again = started_again(c, info);
 	take_metadata(c, info);
 	take_health(c, info->health);
 	engine_touch(ref->entry);
@@ -230,7 +239,7 @@ void engine_observe(struct container_ref *ref, const struct docker_container *in
 	c->start_unknown = false;
 	// A container that never started is started (again): State.Error then tells of a start call that was cut off, by
 	// a kill of ours or of the daemon. A start that the daemon refuses has its own answer.
-	if (info->running && c->looked_twice) { // its end was seen; somebody has started it again
+	if (again) {
 		engine_advance(ref, CONTAINER_STOPPED);
 		engine_stop_stray(ref);
 	} else if (info->running) {

@@ -270,12 +270,24 @@ static void start_create(struct container_ref *ref)
 
 // --- start, stop, inspect, remove ---
 
+// An answer about another container says nothing about ours.
+static void about_another(struct container_ref *ref, const struct docker_container *info)
+{
+	struct docker_error err = {.failure = DOCKER_UNKNOWN};
+	snprintf(err.message, sizeof(err.message), "the answer is about container %s", info->id);
+	outcome_unknown(ref, &err, OP_INSPECT);
+}
+
 static void on_inspected(const struct docker_error *err, const struct docker_container *info, void *arg)
 {
 	struct container_ref *ref = arg;
 	struct container *c = engine_finish(ref);
 	switch (err->failure) {
 	case DOCKER_OK:
+		if (c->docker_id && !str_equal(info->id, c->docker_id)) {
+			about_another(ref, info);
+			break;
+		}
 		c->not_before = 0; // how often nothing was known is forgotten with progress only (engine_advance)
 		if (c->docker_id || is_ours(ref, info))
 			engine_observe(ref, info);
