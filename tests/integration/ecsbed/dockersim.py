@@ -66,7 +66,8 @@ class Entry:
 
 class Request:
     """A request as hooks see it: verb ("" for one that is not simulated), method, path without the API version,
-    argument (container or image named in the path), query, body (JSON), and a place in the order of requests."""
+    argument (what the path names), the container that this names (None: there is none; of a create call, once it is
+    executed), query, body (JSON), and a place in the order of requests."""
 
     def __init__(self, http, number):
         path, _, query = http.target.partition("?")
@@ -74,7 +75,7 @@ class Request:
         self.path = re.sub(r"^/v1[.][0-9]+(?=/)", "", path)
         self.query = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
         self.body = json.loads(http.body) if http.body[:1] == b"{" else {}
-        self.verb, self.argument = "", ""
+        self.verb, self.argument, self.container = "", "", None
         for verb, method, pattern in VERBS:
             match = pattern.fullmatch(self.path)
             if match and re.fullmatch(method, http.method):
@@ -161,6 +162,7 @@ class DockerSim:
         self.streams, self.hooks, self.connections = [], [], set()
         self.oom_at_once = False
         self.muted = False              # no event reaches anybody
+        self.short_streams = False      # event streams end at once
         self.errors = []                # faults of the simulation itself
         self.listener, self.stopping = None, False
         self._numbers, self._addresses, self._host_ports = itertools.count(1), itertools.count(2), itertools.count(49153)
@@ -301,7 +303,7 @@ class DockerSim:
         """As new, but for the journal and the requests seen: no containers, no hooks, nobody waits."""
         with self.changed:
             hooks, self.hooks = self.hooks, []
-            self.muted = False
+            self.muted = self.short_streams = self.oom_at_once = False
         for hook in hooks:
             if isinstance(hook, Fault):
                 hook.release()
@@ -364,6 +366,7 @@ class DockerSim:
 
     def _make_child(self, container):
         child = subprocess.Popen(["cat"], stdin=self._life, stdout=subprocess.DEVNULL)
+        os.makedirs(f"{self.directory}/containers/{container.id}", exist_ok=True)   # the instance removes its cgroup
         os.makedirs(self._cgroups(container.id), exist_ok=True)
         with open(self._cgroups(container.id) + "/cgroup.procs", "w") as file:
             file.write(str(child.pid))
@@ -536,6 +539,8 @@ class DockerSim:
 
     def _handle(self, connection, request):
         with self.changed:
+            if request.path.startswith("/containers/"):
+                request.container = self._named(request.argument, missing=False)
             self.requests.append(request)
             self.changed.notify_all()
         if self._interfere("before", connection, request, None):
@@ -549,6 +554,8 @@ class DockerSim:
         if not isinstance(body, (bytes, collections.abc.Iterator)):
             body = b"" if body is None else json.dumps(body).encode() + b"\n"
         shown = None if isinstance(body, collections.abc.Iterator) else body
+        if request.verb == "pull" and shown is None and self.hooks:     # executed before anything is told
+            body = shown = b"".join(body)
         if self._interfere("after", connection, request, (status, shown)):
             return
         self._answer(connection, request, status, body)
@@ -603,7 +610,7 @@ class DockerSim:
                                     if event["timeNano"] >= since and _wanted(event, filters))
             if "until" not in request.query:
                 self.streams.append(stream)
-        return 200, self._events(stream, "until" in request.query)
+        return 200, self._events(stream, "until" in request.query or self.short_streams)
 
     def _events(self, stream, once):
         try:
@@ -642,7 +649,7 @@ class DockerSim:
             made = Container(secrets.token_hex(32), name, request.body, found.id,
                              f"172.31.{number // 250 % 250}.{number % 250 + 2}")
             self.volumes |= {mount["Name"] for mount in made.mounts() if mount["Type"] == "volume"}
-            self.containers[made.id] = made
+            self.containers[made.id] = request.container = made
             self._note(made, "create")
             self._tell(made, "create")
             return 201, {"Id": made.id, "Warnings": []}

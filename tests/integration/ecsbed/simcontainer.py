@@ -45,6 +45,8 @@ def _shell_behaviour(words):
         return Behaviour(exits_after=float(match[1] or 0), code=int(match[2]))
     if words[:2] == ["sh", "-c"] and "x=$x$x" in words[2]:      # eats all memory
         return Behaviour(exits_after=0.1, code=137, oom=True)
+    if words == ["sh", "-c", "kill -9 $$"]:
+        return Behaviour(exits_after=0, code=137)
     if words[0].startswith("/"):
         return Behaviour(refused=True)
     return None
@@ -106,7 +108,14 @@ class Container:
         self.ports = {}              # "80/tcp" -> host port
         test = (body.get("Healthcheck") or {}).get("Test") or ["NONE"]
         self.checked = test[0] != "NONE"
+        if self.checked and not self.behaviour.health and test[1:] == ["true"]:
+            self.behaviour.health = ((body["Healthcheck"].get("Interval", 30 * 10**9) / 1e9, "healthy"),)
         self.health = None
+
+    @property
+    def networked(self):
+        """Has an address of its own."""
+        return self.host_config.get("NetworkMode") not in ("host", "none")
 
     @property
     def running(self):
@@ -148,8 +157,9 @@ class Container:
         return made
 
     def network_settings(self):
-        address = self.address if self.running else ""
-        return {"IPAddress": address, "Ports": self.port_map() if self.running else {},
+        live = self.running and self.networked
+        address = self.address if live else ""
+        return {"IPAddress": address, "Ports": self.port_map() if live else {},
                 "Networks": {"bridge": {"IPAddress": address, "NetworkID": "0" * 64}}}
 
     def inspected(self):

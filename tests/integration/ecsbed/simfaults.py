@@ -3,6 +3,7 @@
 An action is performed before the request is executed, or after that and before the answer goes out. It returns
 True if the request has been dealt with (its connection is of no more use), False to go on as if nothing were."""
 
+import json
 import threading
 import time
 
@@ -65,6 +66,18 @@ class Drop(Action):
         raise Cut
 
 
+class Rewrite(Action):
+    """Another answer than the true one: function(JSON) -> JSON. After execution only."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def perform(self, connection, request, answer):
+        status, body = answer
+        connection.respond(status, json.dumps(self.function(json.loads(body))), [("Content-Type", "application/json")])
+        return True
+
+
 class Call(Action):
     """Runs a function of the test (which may kill the agent) and goes on."""
 
@@ -115,7 +128,6 @@ def _too_short(connection, request, answer):
 
 
 def _wrong_types_answer(connection, request, answer):
-    import json
     connection.respond(200, json.dumps(_wrong_types(json.loads(_true_body(answer)))).encode(),
                        [("Content-Type", "application/json")])
 
