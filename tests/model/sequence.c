@@ -375,6 +375,9 @@ static bool simpler_tasks(struct shrink *s)
 void sequence_shrink(struct sequence *sequence, bool (*fails)(const struct sequence *sequence, void *arg), void *arg)
 {
 	struct shrink s = {sequence, fails, arg};
-	for (int round = 0; round < 8 && (fewer_steps(&s) | simpler_tasks(&s)); round++)
-		continue;
+	bool better = true;
+	for (int round = 0; round < 8 && better; round++) {
+		better = fewer_steps(&s);
+		better = simpler_tasks(&s) || better;
+	}
 }
