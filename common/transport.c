@@ -9,9 +9,9 @@
 #include <signal.h>
 #include <strings.h>
 
-// Connections kept open for reuse. curl's own default follows the number of transfers and would drop idle ones
-// too early beside Docker's long streams.
-#define IDLE_CONNECTIONS_MAX 64L
+// Connections kept open for reuse, those in use counted. curl's own default follows the number of transfers and would
+// drop idle ones too early beside Docker's long streams. What a burst needs beyond that is closed after it.
+#define CONNECTIONS_KEPT 16L
 
 static int global_init(struct error *err);
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *watch);
@@ -35,7 +35,7 @@ int transport_init(struct transport *transport, struct loop *loop, void (*after)
 	curl_multi_setopt(transport->multi, CURLMOPT_SOCKETDATA, transport);
 	curl_multi_setopt(transport->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
 	curl_multi_setopt(transport->multi, CURLMOPT_TIMERDATA, transport);
-	curl_multi_setopt(transport->multi, CURLMOPT_MAXCONNECTS, IDLE_CONNECTIONS_MAX);
+	curl_multi_setopt(transport->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_KEPT);
 	curl_multi_setopt(transport->multi, CURLMOPT_MAX_HOST_CONNECTIONS, 0L); // no limit
 	return 0;
 }

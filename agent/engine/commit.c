@@ -55,7 +55,7 @@ static void entry_written(struct entry *entry)
 {
 	struct task *task = entry->task;
 	task->dirty = false;
-	task->stored = true;
+	task_set_stored(task);
 	for (size_t i = 0; i < task->container_count; i++)
 		task->containers[i].dirty = false;
 	for (size_t i = 0; i < entry->record_count; i++)

@@ -24,6 +24,7 @@ struct engine *engine_new(const struct engine_options *options)
 	timer_init(&engine->wake, options->loop, engine_wake_due, engine);
 	timer_init(&engine->retry, options->loop, engine_retry_commit, engine);
 	timer_init(&engine->resync, options->loop, on_resync, engine);
+	timer_init(&engine->trim, options->loop, engine_trim, engine);
 	loop_set_turn_end(options->loop, engine_turn_end, engine);
 	return engine;
 }
@@ -66,6 +67,7 @@ struct engine *engine_free(struct engine *engine)
 	timer_done(&engine->wake);
 	timer_done(&engine->retry);
 	timer_done(&engine->resync);
+	timer_done(&engine->trim);
 	free((char *)engine->o.cluster);
 	free((char *)engine->o.region);
 	free(engine);

@@ -86,7 +86,7 @@ struct engine {
 	struct image_cycle *images;
 	struct after_commit *after;
 	size_t after_count;
-	struct timer wake, resync, retry;
+	struct timer wake, resync, retry, trim;
 	void (*on_ready)(void *arg);
 	void *on_ready_arg;
 	struct docker_call *list_call;
@@ -100,6 +100,7 @@ enum {
 	VERDICT_MS = 200,       // in which Docker has noted why the kernel killed a process
 	RESYNC_MS = 60 * 1000,  // how often Docker's list is compared with what is known
 	RETRY_COMMIT_MS = 1000, // after a commit that failed
+	TRIM_MS = 2 * 1000,     // of quiet after which the memory of a burst goes back to the kernel
 	UNKNOWN_BACKOFF_MIN_MS = 200,
 	UNKNOWN_BACKOFF_MAX_MS = 10 * 1000,
 };
@@ -122,6 +123,7 @@ void engine_update_known(struct engine *engine, struct entry *entry);
 void engine_turn_end(void *engine);
 void engine_wake_due(void *engine);
 void engine_retry_commit(void *engine);
+void engine_trim(void *engine);
 
 // reports.c
 void engine_record_task(struct engine *engine, struct entry *entry, enum task_status status);

@@ -291,7 +291,7 @@ static void on_event(const struct docker_event *event, void *arg)
 	}
 	switch (event->kind) {
 	case DOCKER_EVENT_START:
-		if (c->known == CONTAINER_RUNNING || c->in_flight == OP_START)
+		if (c->known == CONTAINER_RUNNING || c->in_flight == OP_START || c->checks_start)
 			return; // our own start, inspected anyway
 		c->must_inspect = true;
 		break;

@@ -282,6 +282,7 @@ static void on_inspected(const struct docker_error *err, const struct docker_con
 {
 	struct container_ref *ref = arg;
 	struct container *c = engine_finish(ref);
+	c->checks_start = false;
 	switch (err->failure) {
 	case DOCKER_OK:
 		if (c->docker_id && !str_equal(info->id, c->docker_id)) {
@@ -321,6 +322,7 @@ static void on_started(const struct docker_error *err, void *arg)
 	case DOCKER_NOT_MODIFIED:
 		no_failures(c);
 		start_inspect(ref); // ports, process and, if it was quick, exit code
+		c->checks_start = true;
 		break;
 	case DOCKER_UNKNOWN:
 		outcome_unknown(ref, err, OP_START);

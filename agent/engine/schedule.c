@@ -1,7 +1,7 @@
 #include "engine/schedule.h"
 
 const struct schedule_limits schedule_default_limits = {
-	.slots = {[SCHEDULE_PULL] = 4, [SCHEDULE_CREATE] = 4, [SCHEDULE_START] = 4, [SCHEDULE_INSPECT] = 16},
+	.slots = {[SCHEDULE_PULL] = 4, [SCHEDULE_LAUNCH] = 8, [SCHEDULE_INSPECT] = 16},
 };
 
 void schedule(struct schedule_ask *asks, size_t count, const struct schedule_limits *limits)

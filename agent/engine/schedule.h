@@ -1,4 +1,4 @@
-// schedule(host): who may act now. Pure. Grants pull and create slots and dynamic host ports, first in,
+// schedule(host): who may act now. Pure. Grants slots for Docker calls and dynamic host ports, first in,
 // first out over tasks in the order of their acceptance.
 //
 // Before any slot a task needs its share of the host (CPU, memory, static host ports; task-engine.md §9): schedule_host()
@@ -17,10 +17,11 @@ enum {
 	SCHEDULE_HARD_CAP = 8,    // times the bound
 };
 
-enum schedule_kind { SCHEDULE_PULL, SCHEDULE_CREATE, SCHEDULE_START, SCHEDULE_INSPECT, SCHEDULE_FREE, SCHEDULE_KINDS };
+enum schedule_kind { SCHEDULE_PULL, SCHEDULE_LAUNCH, SCHEDULE_INSPECT, SCHEDULE_FREE, SCHEDULE_KINDS };
 
-// How many operations of a kind may be under way: measured as the best concurrency for a burst of launches on two
-// cores (docs/ARCHITECTURE.md); pulls share the network.
+// How many operations of a kind may be under way. Creates and starts are one kind, so that the start of an older task
+// goes before the create of a younger one; their number is the best concurrency for a burst of launches on two cores
+// (docs/PERFORMANCE.md). Pulls share the network. Images and containers are inspected.
 struct schedule_limits {
 	unsigned slots[SCHEDULE_KINDS];
 };

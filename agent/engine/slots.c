@@ -16,9 +16,9 @@ static enum schedule_kind kind_of(enum operation operation)
 	case OP_PULL:
 		return SCHEDULE_PULL;
 	case OP_CREATE:
-		return SCHEDULE_CREATE;
 	case OP_START:
-		return SCHEDULE_START;
+		return SCHEDULE_LAUNCH;
+	case OP_IMAGE_INSPECT:
 	case OP_INSPECT:
 		return SCHEDULE_INSPECT;
 	default:

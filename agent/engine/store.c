@@ -46,7 +46,7 @@ static const struct {
 		 "INSERT INTO task (arn, sequence, definition, known, desired, credentials_id, "
 		 "execution_credentials_id, reason, known_ms, pull_started_ms, pull_stopped_ms, "
 		 "execution_stopped_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (arn) DO UPDATE "
-		 "SET sequence=excluded.sequence, definition=excluded.definition, known=excluded.known, "
+		 "SET sequence=excluded.sequence, known=excluded.known, "
 		 "desired=excluded.desired, credentials_id=excluded.credentials_id, "
 		 "execution_credentials_id=excluded.execution_credentials_id, reason=excluded.reason, "
 		 "known_ms=excluded.known_ms, pull_started_ms=excluded.pull_started_ms, "
@@ -372,9 +372,10 @@ void store_note_failure(struct store *store, int result)
 int store_put_task(struct store *store, const struct task *task, struct error *err)
 {
 	return run(store, SQL_PUT_TASK, err, "sissssssiiii", task->arn, (int64_t)task->sequence,
-		   json_text(task->definition), task_status_name(task->known), task_status_name(task->desired),
-		   task->credentials_id, task->execution_credentials_id, task->reason, task->known_ms,
-		   task->pull_started_ms, task->pull_stopped_ms, task->execution_stopped_ms);
+		   task->definition_text ? task->definition_text : json_text(task->definition),
+		   task_status_name(task->known), task_status_name(task->desired), task->credentials_id,
+		   task->execution_credentials_id, task->reason, task->known_ms, task->pull_started_ms,
+		   task->pull_stopped_ms, task->execution_stopped_ms);
 }
 
 int store_put_container(struct store *store, const struct task *task, size_t index, struct error *err)
@@ -517,7 +518,7 @@ static struct task *read_task(sqlite3_stmt *s)
 	task->pull_started_ms = sqlite3_column_int64(s, 9);
 	task->pull_stopped_ms = sqlite3_column_int64(s, 10);
 	task->execution_stopped_ms = sqlite3_column_int64(s, 11);
-	task->stored = true;
+	task_set_stored(task);
 	task->dirty = false;
 	return task;
 }

@@ -162,6 +162,15 @@ static void container_done(struct container *c)
 	free(c->docker_mounts);
 }
 
+void task_set_stored(struct task *task)
+{
+	task->stored = true;
+	if (!task->definition)
+		return;
+	task->definition_text = xstrdup(json_text(task->definition));
+	json_object_put(TAKE(task->definition));
+}
+
 struct task *task_free(struct task *task)
 {
 	if (!task)
@@ -190,8 +199,8 @@ struct task *task_free(struct task *task)
 	for (size_t i = 0; i < task->container_count; i++)
 		container_done(&task->containers[i]);
 	free(task->containers);
-	if (task->definition)
-		json_object_put(task->definition);
+	json_object_put(task->definition);
+	free(task->definition_text);
 	free(task);
 	return NULL;
 }

@@ -150,6 +150,7 @@ struct container {
 	uint64_t in_flight_since;       // loop time
 	uint64_t not_before;            // loop time: no new operation before
 	uint32_t conflicts;             // create calls in a row that were answered "name in use"
+	bool checks_start;              // the inspect under way follows our own start: its event tells nothing new
 	bool start_unknown;             // a start call had no answer: it may still take effect
 	uint32_t failures;              // operations in a row of which nothing is known (time-out, no answer)
 	bool looked_twice;              // at an exit that may have been for lack of memory
@@ -182,7 +183,8 @@ struct task {
 	struct container *containers;
 	size_t container_count;  // payload order
 	bool in_cgroup;          // its containers have a parent cgroup of its own: limits were on when it was accepted
-	json_object *definition; // payload object without credentials: what is stored
+	json_object *definition; // payload object without credentials, until it is on disk; then only
+	char *definition_text;   // its text, a tenth of the size: a new database may need it
 
 	// facts, on disk
 	uint64_t sequence; // order of acceptance
@@ -211,6 +213,7 @@ struct task {
 struct task *task_new(void);
 void task_raise_desired(struct task *task); // containers' desired statuses to what the task's demands
 struct task *task_free(struct task *task);  // NULL is fine; returns NULL
+void task_set_stored(struct task *task);    // its row is on disk, and its definition does not change any more
 struct container *task_container(const struct task *task, const char *name); // NULL if there is none
 void task_set_reason(struct task *task, const char *text);                   // first wins; as ECS users see it
 void container_set_error(struct container *container, const char *name, const char *text); // first wins

@@ -9,6 +9,7 @@
 #include "engine/task_cgroup.h"
 #include "config/config.h"
 #include "engine/pulls.h"
+#include <malloc.h>
 
 // --- decisions ---
 
@@ -204,6 +205,13 @@ void engine_wake_due(void *arg)
 	}
 }
 
+// A burst leaves its memory in holes of the heap, which the C library keeps: here whole pages of it go back.
+void engine_trim(void *arg)
+{
+	(void)arg;
+	malloc_trim(0);
+}
+
 static bool anything_to_do(const struct engine *engine)
 {
 	if (engine->after_count > 0 || pulled_dirty(engine) || engine->rebuilt || image_cycle_dirty(engine->images))
@@ -241,4 +249,5 @@ void engine_turn_end(void *arg)
 	}
 	plan_wake(engine);
 	free(plans.items);
+	timer_start(&engine->trim, TRIM_MS);
 }

@@ -56,7 +56,7 @@ struct loaded {
 static void on_task(struct task *task, void *arg)
 {
 	struct loaded *loaded = arg;
-	CHECK(str_starts(task->arn, "arn:") && task->definition && task->stored && !task->dirty);
+	CHECK(str_starts(task->arn, "arn:") && !task->definition && task->stored && !task->dirty);
 	CHECK(task_status_name(task->known) && task_status_name(task->desired));
 	for (size_t i = 0; i < task->container_count; i++)
 		CHECK(container_status_name(task->containers[i].known) &&

@@ -320,7 +320,8 @@ WRAP(bool, dependency_may_stop, const struct task *task, const struct container 
 
 WRAP(void, schedule, struct schedule_ask *asks, size_t count, const struct schedule_limits *limits)
 {
-	__real_schedule(asks, count, limits);
+	(void)limits;
+	__real_schedule(asks, count, &model_limits);
 	for (size_t i = 0; i < count; i++) {
 		if (world.mutation == ALL_GRANTED && !asks[i].in_flight)
 			asks[i].granted = true;

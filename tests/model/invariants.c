@@ -75,11 +75,22 @@ static void check_one_in_flight(const struct docker_call *call)
 	}
 }
 
-static void check_slots(const struct docker_call *call, unsigned bound)
+const struct schedule_limits model_limits = {
+	.slots = {[SCHEDULE_PULL] = 4, [SCHEDULE_LAUNCH] = 4, [SCHEDULE_INSPECT] = 16},
+};
+
+static bool is_launch(enum call_kind kind)
 {
+	return kind == CALL_CREATE || kind == CALL_START;
+}
+
+// Creates and starts share their slots.
+static void check_slots(const struct docker_call *call)
+{
+	unsigned bound = model_limits.slots[SCHEDULE_LAUNCH];
 	unsigned young = 0, all = 0;
 	for (const struct docker_call *other = world.calls; other; other = other->next) {
-		if (other->kind != call->kind)
+		if (!is_launch(other->kind))
 			continue;
 		all++;
 		young += world.now - other->since < SCHEDULE_STUCK_MS;
@@ -127,7 +138,7 @@ static void check_create(const struct docker_call *call, const struct container_
 	struct task_truth *task;
 	const struct truth *truth = truth_of_ref(ref, &task);
 	check_dependencies(ref, "create");
-	check_slots(call, schedule_default_limits.slots[SCHEDULE_CREATE]);
+	check_slots(call);
 	if (truth->disk_id)
 		violated("CREATED_ONCE", "create although %s was created", truth->disk_id);
 	if (!str_equal(truth->disk_name, call->target))
@@ -164,7 +175,7 @@ void check_call(const struct docker_call *call)
 		break;
 	case CALL_START:
 		check_dependencies(ref, "start");
-		check_slots(call, schedule_default_limits.slots[SCHEDULE_START]);
+		check_slots(call);
 		if (truth->told_started)
 			violated("NO_RESTART", "start of %s, which was started", call->target);
 		if (!str_equal(truth->disk_id, call->target))
@@ -446,7 +457,7 @@ void check_schedule(const struct schedule_ask *asks, size_t count)
 {
 	bool refused[SCHEDULE_KINDS] = {0};
 	for (size_t i = 0; i < count; i++) {
-		if (asks[i].in_flight || schedule_default_limits.slots[asks[i].kind] == 0)
+		if (asks[i].in_flight || model_limits.slots[asks[i].kind] == 0)
 			continue;
 		if (asks[i].granted && refused[asks[i].kind])
 			violated("FIFO", "a slot is given past one who waits");

@@ -53,5 +53,6 @@ void check_launched(void);
 void check_empty(void);
 
 // --- from hooks.c ---
+extern const struct schedule_limits model_limits; // fewer slots than there are, so that a few tasks fill them
 void check_schedule(const struct schedule_ask *asks, size_t count);
 void check_host(const struct host_ask *before, const struct host_ask *after, size_t count);

@@ -472,12 +472,12 @@ static void test_cycles(void **state)
 static void test_schedule_slots(void **state)
 {
 	(void)state;
-	struct schedule_limits limits = {.slots = {[SCHEDULE_CREATE] = 2}};
+	struct schedule_limits limits = {.slots = {[SCHEDULE_LAUNCH] = 2}};
 	struct schedule_ask asks[] = {
-		{.kind = SCHEDULE_CREATE},
-		{.kind = SCHEDULE_CREATE},
+		{.kind = SCHEDULE_LAUNCH},
+		{.kind = SCHEDULE_LAUNCH},
 		{.kind = SCHEDULE_FREE},
-		{.kind = SCHEDULE_CREATE, .in_flight = true, .age_ms = 10},
+		{.kind = SCHEDULE_LAUNCH, .in_flight = true, .age_ms = 10},
 	};
 	schedule(asks, 4, &limits);
 	assert_true(asks[0].granted); // first in, first out
@@ -491,12 +491,12 @@ static void test_schedule_slots(void **state)
 static void test_schedule_hard_cap(void **state)
 {
 	(void)state;
-	struct schedule_limits limits = {.slots = {[SCHEDULE_CREATE] = 1}};
+	struct schedule_limits limits = {.slots = {[SCHEDULE_LAUNCH] = 1}};
 	struct schedule_ask asks[SCHEDULE_HARD_CAP + 1];
 	memset(asks, 0, sizeof(asks));
 	for (int i = 0; i <= SCHEDULE_HARD_CAP; i++)
 		asks[i] =
-			(struct schedule_ask){.kind = SCHEDULE_CREATE, .in_flight = i > 0, .age_ms = SCHEDULE_STUCK_MS};
+			(struct schedule_ask){.kind = SCHEDULE_LAUNCH, .in_flight = i > 0, .age_ms = SCHEDULE_STUCK_MS};
 	schedule(asks, SCHEDULE_HARD_CAP + 1, &limits);
 	assert_false(asks[0].granted);
 }

@@ -65,6 +65,12 @@ static void write_sample(void)
 	assert_non_null(store);
 	struct task *task = sample();
 	assert_int_equal(store_begin(store, &err), 0);
+	task->known = TASK_NONE;
+	assert_int_equal(store_put_task(store, task, &err), 0);
+	// Written again when facts have changed: the definition stays as it is, and is in memory as text only.
+	task_set_stored(task);
+	assert_null(task->definition);
+	task->known = TASK_CREATED;
 	assert_int_equal(store_put_task(store, task, &err), 0);
 	assert_int_equal(store_put_container(store, task, 0, &err), 0);
 	struct transition running = {
