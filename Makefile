@@ -156,9 +156,14 @@ fuzz-coverage: deps ## lines of the program that the fuzz targets' corpus reache
 lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck, python syntax; a clang build
 	@sh tests/lint.sh
 
-bench: deps ## time added to a launch, against direct Docker calls in the same run
-	@$(MAKE) --no-print-directory -s -j2 build
-	@ECSD_BUILD=$(abspath $(B)) /usr/bin/python3 tests/bench/launch.py
+bench: deps ## what ecsd costs, as one table (ROWS=launch,idle a part; AGENT=/path another agent beside it)
+	@$(MAKE) --no-print-directory -s -j2 build build-bench
+	@ECSD_BUILD=$(abspath $(B)) /usr/bin/python3 tests/bench/bench.py
+
+build-bench: $(B)/tests/bench/relay $(B)/tests/bench/responder
+$(B)/tests/bench/%: $(B)/tests/bench/%.o
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -levent_core -levent_extra
 
 tables: build ## write the tables of docs/COMPATIBILITY.md and dist/ecs.defaults anew from the program's
 	@$(B)/ecsd -print-packaged-defaults > dist/ecs.defaults
@@ -174,5 +179,5 @@ install: build ## install into DESTDIR/PREFIX
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: help deps build run check test check-asan check-valgrind build-unit model fuzz fuzz-corpus fuzz-coverage lint bench tables install clean FORCE
+.PHONY: help deps build run check test check-asan check-valgrind build-unit model fuzz fuzz-corpus fuzz-coverage lint bench build-bench tables install clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -25,20 +25,20 @@ class Agent:
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "ECS_DATADIR": self.data,
             "ECSD_RUN_DIR": self.run_directory, "ECS_LOGFILE": self.log_file, "ECS_LOGLEVEL": "debug",
             "ECS_AUDIT_LOGFILE": self.audit_file, **environment}
+        self.program = os.path.join(BUILD, "ecsd")
         self.arguments = []
         self.process = None
 
     def start(self, **environment):
         """Starts ecsd; more environment variables are for this start and all later ones."""
         self.environment.update({name: str(value) for name, value in environment.items()})
-        program = os.path.join(BUILD, "ecsd")
-        if not os.access(program, os.X_OK):
-            raise BedError(f"there is no {program}: build it first (or set ECSD_BUILD)")
+        if not os.access(self.program, os.X_OK):
+            raise BedError(f"there is no {self.program}: build it first (or set ECSD_BUILD)")
         if self.running:
             raise BedError("ecsd is running already")
         self.on_start()
         with open(self.stderr_file, "ab") as log:
-            self.process = subprocess.Popen(self.instance.command(os.path.realpath(program), *self.arguments),
+            self.process = subprocess.Popen(self.instance.command(os.path.realpath(self.program), *self.arguments),
                                             env=self.environment, stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, cwd=self.directory)
         return self
@@ -118,9 +118,8 @@ class Agent:
         self.kill_endpoint()
         kill_and_wait([pid for pid in self.instance.processes() if self._is_ours(pid)])
 
-    @staticmethod
-    def _is_ours(pid):
+    def _is_ours(self, pid):
         try:
-            return os.readlink(f"/proc/{pid}/exe").startswith(os.path.realpath(BUILD) + "/")
+            return os.readlink(f"/proc/{pid}/exe").startswith(os.path.dirname(os.path.realpath(self.program)) + "/")
         except OSError:
             return False
