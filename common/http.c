@@ -558,6 +558,8 @@ static int call_setup(struct http_call *call, const struct http_request *request
 	if (r < 0)
 		return r;
 	set_method(call, request);
+	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)request->once);
+	curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, (long)request->once);
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->detail);
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_connected);

@@ -34,6 +34,8 @@ struct http_request {
 	size_t max_body; // of a collected body; 0: HTTP_BODY_MAX_DEFAULT. More: the call fails with EMSGSIZE
 	bool insecure;   // do not verify the TLS peer (-k)
 	bool no_proxy;   // never through a proxy
+	bool once;       // never sent twice: on a connection of its own. On one that was used before, curl repeats a
+			 // request that got no answer, though the peer may have acted on it.
 	// If set, body bytes of a response with status < 400 go here as they arrive and are not collected.
 	// A non-zero return ends the call with ECANCELED.
 	int (*on_data)(const char *data, size_t len, void *arg);

@@ -204,6 +204,8 @@ struct docker_call *docker_call_new(struct docker *docker, const struct docker_r
 		.timeout_ms = request->timeout_ms,
 		.max_body = request->max_body ? request->max_body : DOCKER_SMALL_BODY_MAX,
 		.no_proxy = true,
+		// A start that took effect must not be made again: the container may have ended meanwhile.
+		.once = str_equal(request->method, "POST"),
 		.on_data = request->on_data,
 	};
 	call->http = http_send(docker->options.http, &http, on_response, call);

@@ -137,6 +137,8 @@ static void on_request(struct evhttp_request *request, void *arg)
 	} else if (strcmp(uri, "/gzip") == 0) {
 		evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Encoding", "gzip");
 		answer(request, 200, gzip_hello, sizeof(gzip_hello));
+	} else if (strcmp(uri, "/cut") == 0) {
+		evhttp_connection_free(evhttp_request_get_connection(request)); // done, but nobody is told
 	} else if (strcmp(uri, "/redirect") == 0) {
 		evhttp_add_header(evhttp_request_get_output_headers(request), "Location", "/404");
 		answer(request, 302, "", 0);
@@ -402,6 +404,22 @@ static void test_reuse(void **state)
 	run(4);
 	assert_int_equal(connections, 4);
 	assert_int_equal(requests, 9);
+}
+
+// A request that gets no answer on a connection that was used before is sent again by curl, unless it must not be.
+static void test_once(void **state)
+{
+	struct http_request use = get("/"), cut = {.method = "POST", .url = get("/cut").url, .once = true};
+
+	(void)state;
+	fetch(&use);
+	requests = 0;
+	assert_int_equal(fetch(&cut)->code, -ECONNRESET);
+	assert_int_equal(requests, 1);
+	fetch(&use); // the first connection is still there, the other one is not kept
+	cut.url = use.url;
+	fetch(&cut);
+	assert_int_equal(connections, 3);
 }
 
 static void test_unix_socket(void **state)
@@ -907,6 +925,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_get, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_post, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reuse, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unix_socket, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bodies, setup, teardown),
