@@ -7,6 +7,7 @@
 #include "aws/credentials.h"
 #include "aws/imds.h"
 #include "commands.h"
+#include "common/crash_point.h"
 #include "common/backoff.h"
 #include "common/host.h"
 #include "common/log.h"
@@ -170,6 +171,7 @@ static void on_docker_info(const struct docker_error *err, const struct docker_i
 		stop(app, EXIT_TERMINAL);
 		return;
 	}
+	CRASH_POINT("recovery.docker-known");
 	// Recovery does not wait for the control plane; reports do.
 	engine_start(app->engine, NULL, NULL);
 	instance_register(app->instance);

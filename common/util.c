@@ -1,3 +1,4 @@
+#include "common/crash_point.h"
 #include "common/util.h"
 
 #include <ctype.h>
@@ -548,8 +549,10 @@ int write_file_atomic(const char *path, const void *data, size_t len, unsigned m
 	_cleanup_free_ char *temporary = xasprintf("%s.tmp", path);
 	int r = write_temporary(temporary, data, len, mode);
 
+	CRASH_POINT("file.written");
 	if (r == 0 && rename(temporary, path) < 0)
 		r = -errno;
+	CRASH_POINT("file.renamed");
 	if (r < 0) {
 		(void)unlink(temporary);
 		return r;

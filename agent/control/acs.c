@@ -1,5 +1,6 @@
 #include "control/acs_private.h"
 #include "aws/sigv4.h"
+#include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"
 #include "config/config.h"
@@ -166,6 +167,7 @@ static void on_open(void *arg)
 	acs_url_split(acs->url, &parts);
 	log_info("connected to ACS", "host=%.*s send_credentials=%s", (int)parts.host_len, parts.host,
 		 acs->ever_connected ? "false" : "true");
+	CRASH_POINT("acs.open");
 	acs->open = true;
 	acs->closing = false;
 	acs->ever_connected = true;

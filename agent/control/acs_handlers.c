@@ -1,5 +1,6 @@
 // What is done with the messages of an ACS session (control-plane.md §12).
 #include "control/acs_private.h"
+#include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"
 #include <errno.h>
@@ -135,6 +136,7 @@ static void handle_payload(struct acs *acs, const struct acs_payload *payload)
 	}
 	if (payload->seq_num > acs->manifest_sequence)
 		acs->manifest_sequence = payload->seq_num; // in memory only (§12.2)
+	CRASH_POINT("payload.received");
 	list = xcalloc(count + 1, sizeof(*list));
 	for (size_t i = 0; i < count; i++)
 		handled &= incoming_decode(acs, &list[i], json_object_array_get_idx(payload->tasks, i));
@@ -149,6 +151,7 @@ static void handle_payload(struct acs *acs, const struct acs_payload *payload)
 	for (size_t i = 0; i < count; i++)
 		incoming_free(&list[i]);
 	free(list);
+	CRASH_POINT("payload.given");
 	if (handled) {
 		pending_start(pending);
 	} else {
@@ -402,6 +405,7 @@ static void pending_try(struct acs_pending *pending)
 {
 	if (!pending->committed || pending->not_held)
 		return;
+	CRASH_POINT("ack.before-send");
 	for (size_t i = 0; i < pending->credential_count; i++)
 		acs_send(pending->acs, acs_credentials_ack(pending->credentials[i].id,
 							   pending->credentials[i].expiration, pending->message_id));
@@ -409,6 +413,7 @@ static void pending_try(struct acs_pending *pending)
 		log_debug("payload acknowledged", "message_id=%s", pending->message_id);
 		acs_send(pending->acs, acs_ack(pending->cluster, pending->instance, pending->message_id));
 	}
+	CRASH_POINT("ack.sent");
 	pending_free(pending);
 }
 
@@ -416,6 +421,7 @@ static void on_held(void *arg)
 {
 	struct acs_pending *pending = arg;
 
+	CRASH_POINT("credentials.held");
 	pending->not_held--;
 	pending_try(pending);
 }

@@ -1,4 +1,5 @@
 // RegisterContainerInstance (control-plane.md §7).
+#include "common/crash_point.h"
 #include "common/host.h"
 #include "common/log.h"
 #include "common/util.h"
@@ -164,6 +165,7 @@ static void on_answer(const struct aws_response *response, void *arg)
 	struct instance *instance = arg;
 
 	instance->call = NULL;
+	CRASH_POINT("register.answered");
 	if (response->body)
 		on_registered(instance, response->body);
 	else
@@ -235,6 +237,7 @@ static void on_registered(struct instance *instance, json_object *body)
 	instance_register_stop(instance);
 	if (config->checkpoint != NO)
 		save_identity(instance);
+	CRASH_POINT("register.saved");
 	log_info("container instance registered", "instance=%s cluster=%s availability_zone=%s again=%s",
 		 instance->identity.arn, instance->identity.cluster,
 		 instance->identity.availability_zone ? instance->identity.availability_zone : "",

@@ -1,5 +1,6 @@
 // Repeats are decided here and not in the AWS client, because the message is built anew from the facts for every attempt.
 #include "control/submit.h"
+#include "common/crash_point.h"
 #include "common/backoff.h"
 #include "common/log.h"
 #include "common/util.h"
@@ -353,8 +354,10 @@ static void send_report(struct report *report)
 		  task_status_wire(change.status), change.container_count, report->attempt);
 	state_change_free(&change);
 	submit->calls++;
+	CRASH_POINT("report.before-send");
 	report->call = aws_client_attempt(instance_ecs(submit->instance), "SubmitTaskStateChange", body,
 					  report->invocation_id, report->attempt, on_answer, report);
+	CRASH_POINT("report.begun");
 }
 
 // --- answers (§6) ---
@@ -372,12 +375,14 @@ static void on_answer(const struct aws_response *response, void *arg)
 	report->call = NULL;
 	submit->calls--;
 	if (response->body) {
+		CRASH_POINT("report.accepted");
 		log_info("state change accepted", "task=%s status=%s attempt=%d", report->task_arn,
 			 task_status_wire(report->status), report->attempt);
 		report->attempt = 0;
 		report->batch = false;
 		backoff_reset(&report->backoff);
 		engine_report_done(submit->engine, report->task_arn, report->last_transition, NULL);
+		CRASH_POINT("report.marked");
 		enqueue(report); // there may be more; if not, this ends it
 	} else if (str_equal(response->error_code, "InvalidParameterException")) {
 		give_up(report, report->last_transition, response->error.message);

@@ -1,4 +1,5 @@
 #include "endpoint.h"
+#include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"
 #include "common/wire.h"
@@ -176,8 +177,10 @@ int endpoint_put(struct endpoint *endpoint, const struct task_credentials *crede
 		waiter = *last = xcalloc(1, sizeof(*waiter));
 		*waiter = (struct waiter){.held = held, .arg = arg};
 	}
+	CRASH_POINT("credentials.before-push");
 	if (endpoint->up) {
 		push_credentials(endpoint, &entry->credentials);
+		CRASH_POINT("credentials.pushed");
 		if (waiter) {
 			push_sync(endpoint);
 			waiter->token = endpoint->token;
@@ -322,6 +325,7 @@ static void push_all(struct endpoint *endpoint)
 			endpoint_link_send(endpoint->link, WIRE_EXPECT,
 					   (const char *[]){c->id, c->task_arn, role_text(c->role)}, 3, -1);
 	}
+	CRASH_POINT("refill.half");
 	endpoint_link_send(endpoint->link, WIRE_EXPECT_END, NULL, 0, -1);
 	push_instance(endpoint);
 	char steady[16], burst[16];
@@ -331,6 +335,7 @@ static void push_all(struct endpoint *endpoint)
 	endpoint_reopen_audit_log(endpoint);
 	for (struct task *task = endpoint->tasks; task; task = task->next)
 		endpoint_link_send(endpoint->link, WIRE_TASK, task->fields, task->count, -1);
+	CRASH_POINT("refill.before-end");
 	push_sync(endpoint);
 	endpoint->fill_token = endpoint->token;
 	for (struct waiter *waiter = endpoint->waiters; waiter; waiter = waiter->next)
@@ -364,6 +369,7 @@ static void push_sync(struct endpoint *endpoint)
 static void on_synced(struct endpoint *endpoint, uint64_t token)
 {
 	if (!endpoint->connected && token >= endpoint->fill_token) {
+		CRASH_POINT("refill.done");
 		endpoint->connected = true;
 		endpoint_link_healthy(endpoint->link);
 		log_info("connected to ecs-endpoint", NULL);

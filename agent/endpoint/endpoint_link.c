@@ -1,4 +1,5 @@
 #include "endpoint_link.h"
+#include "common/crash_point.h"
 #include "common/backoff.h"
 #include "common/log.h"
 #include "common/util.h"
@@ -168,6 +169,7 @@ static bool ask_spawner(struct endpoint_link *link)
 		spawner_gone(link);
 		return false;
 	}
+	CRASH_POINT("spawner.asked");
 	link->asked = true;
 	return true;
 }

@@ -1,4 +1,5 @@
 #include "spawner.h"
+#include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"
 #include "version.h"
@@ -194,22 +195,20 @@ static int start_endpoint(const struct spawner *spawner, struct error *err)
 		close_sockets(&sockets);
 		return r;
 	}
+	CRASH_POINT("spawner.bound");
 	sockets.ready = ready[1];
 	pid_t pid = fork();
 	if (pid == 0)
 		exec_endpoint(spawner, &sockets);
 	int error = errno;
+	CRASH_POINT("spawner.forked");
 	close_sockets(&sockets);
 	if (pid < 0) {
 		close(ready[0]);
 		return error_set_errno(err, error, "fork");
 	}
-	_cleanup_free_ char *path = xasprintf("%s/ecs-endpoint.pid", spawner->run_dir);
-	_cleanup_free_ char *text = xasprintf("%d\n", (int)pid);
-	r = write_file_atomic(path, text, strlen(text), 0644);
-	if (r < 0)
-		log_warn("cannot write pid file", "path=%s error=%s", path, strerror(-r));
 	r = wait_ready(ready[0]);
+	CRASH_POINT("spawner.ready");
 	close(ready[0]);
 	if (r == -ETIMEDOUT)
 		kill(pid, SIGKILL); // or it would keep the ports to itself
@@ -309,8 +308,20 @@ static bool bridge_address(struct in_addr *address)
 	return found;
 }
 
+// By the process itself, so that no ecs-endpoint ever serves without one, whoever is killed.
+static void write_pid_file(const struct spawner *spawner)
+{
+	_cleanup_free_ char *path = xasprintf("%s/ecs-endpoint.pid", spawner->run_dir);
+	_cleanup_free_ char *text = xasprintf("%d\n", (int)getpid());
+	int r = write_file_atomic(path, text, strlen(text), 0644);
+	if (r < 0)
+		log_warn("cannot write pid file", "path=%s error=%s", path, strerror(-r));
+}
+
 static void exec_endpoint(const struct spawner *spawner, const struct sockets *sockets)
 {
+	write_pid_file(spawner);
+	CRASH_POINT("spawner.noted");
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -353,7 +364,8 @@ static void exec_endpoint(const struct spawner *spawner, const struct sockets *s
 	argv[argc++] = "--empty-dir";
 	argv[argc++] = spawner->run_dir;
 	// Nothing else of ecsd's environment: it can hold registry passwords and keys.
-	static const char *const kept[] = {"ECS_LOGLEVEL", "ECS_LOG_OUTPUT_FORMAT", "ASAN_OPTIONS", "UBSAN_OPTIONS"};
+	static const char *const kept[] = {"ECS_LOGLEVEL", "ECS_LOG_OUTPUT_FORMAT", "ASAN_OPTIONS", "UBSAN_OPTIONS",
+					   CRASH_POINT_VARIABLE};
 	char *env[ARRAY_SIZE(kept) + 1] = {NULL};
 	for (size_t i = 0, n = 0; i < ARRAY_SIZE(kept); i++)
 		if (getenv(kept[i]))

@@ -2,6 +2,7 @@
 
 #include "engine/turn.h"
 
+#include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"
 #include "engine/image_cycle.h"
@@ -78,6 +79,7 @@ static int write_all(struct engine *engine, struct error *err)
 		r = pulled_write(engine, err);
 	if (r == 0)
 		r = image_cycle_write(engine->images, store, err);
+	CRASH_POINT("commit.half");
 	if (r == 0)
 		r = store_commit(store, err);
 	if (r < 0) {
@@ -114,6 +116,7 @@ bool turn_commit(struct engine *engine)
 		dirty |= turn_entry_dirty(engine->entries[i]);
 	if (!dirty)
 		return true;
+	CRASH_POINT("commit.before");
 	struct error err = {0};
 	bool was_full = store_disk_full(engine->o.store);
 	int r = write_all(engine, &err);
@@ -133,6 +136,7 @@ bool turn_commit(struct engine *engine)
 		engine->commit_failed = true;
 		return false;
 	}
+	CRASH_POINT("commit.done");
 	if (engine->commit_error)
 		log_info("state is written again", NULL);
 	engine->commit_error = 0;

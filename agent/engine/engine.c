@@ -1,5 +1,6 @@
 #include "engine/engine_internal.h"
 
+#include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"
 #include "cgroups/cgroups.h"
@@ -223,6 +224,7 @@ int engine_load(struct engine *engine, struct error *err)
 		r = pulled_load(engine, err);
 	if (r == 0)
 		r = image_cycle_load(engine->images, err);
+	CRASH_POINT("recovery.loaded");
 	if (r == 0)
 		log_info("state loaded", "tasks=%zu", engine->count);
 	engine->rebuilt = !engine->o.rebuild && store_needs_rebuild(engine->o.store); // there is nothing to rebuild

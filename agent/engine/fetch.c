@@ -1,5 +1,6 @@
 #include "engine/fetch.h"
 
+#include "common/crash_point.h"
 #include "common/backoff.h"
 #include "common/log.h"
 #include "common/util.h"
@@ -313,6 +314,7 @@ static void on_pulled(const struct docker_error *err, void *arg)
 {
 	struct fetch *fetch = arg;
 	struct fetch_result result = {0};
+	CRASH_POINT("pull.answered");
 	fetch->call = NULL;
 	if (err->failure != DOCKER_OK) {
 		if (was_last(fetch, err))
@@ -347,6 +349,7 @@ static void pull(struct fetch *fetch, json_object *login)
 		fail(fetch, &err);
 		return;
 	}
+	CRASH_POINT("pull.before-send");
 	fetch->call = docker_pull(fetch->engine->o.docker, fetch->canonical ? fetch->canonical : fetch->image, login,
 				  on_progress, on_pulled, fetch);
 }

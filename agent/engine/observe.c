@@ -1,5 +1,6 @@
 #include "engine/engine_internal.h"
 
+#include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"
 #include "docker/create_request.h"
@@ -376,6 +377,7 @@ static void on_list(const struct docker_error *err, const struct docker_summary 
 		log_warn("Docker does not list containers", "error=%s", err->message);
 		return;
 	}
+	CRASH_POINT("recovery.listed");
 	for (size_t i = 0; i < engine->count; i++) {
 		for (size_t k = 0; k < engine->entries[i]->task->container_count; k++)
 			compare(&engine->entries[i]->refs[k], list, count, engine->reopened);

@@ -1,5 +1,6 @@
 #include "engine/engine_internal.h"
 
+#include "common/crash_point.h"
 #include "common/backoff.h"
 #include "common/log.h"
 #include "common/util.h"
@@ -195,6 +196,7 @@ static void on_created(const struct docker_error *err, const char *id, void *arg
 	struct container *c = engine_finish(ref);
 	switch (err->failure) {
 	case DOCKER_OK:
+		CRASH_POINT("create.answered");
 		log_info("container created", "task=%s container=%s docker_id=%s", ref->entry->task->arn, c->name, id);
 		no_failures(c);
 		c->conflicts = 0;
@@ -236,7 +238,9 @@ static void create_container(struct container_ref *ref)
 		loop_wake(engine->o.loop);
 		return;
 	}
+	CRASH_POINT("create.before-send");
 	c->call = docker_create(docker_of(ref), c->docker_name, body, on_created, ref);
+	CRASH_POINT("create.begun");
 }
 
 static void cgroup_failed(struct container_ref *ref, const char *why)
@@ -249,6 +253,7 @@ static void cgroup_failed(struct container_ref *ref, const char *why)
 static void on_cgroup(const struct error *err, void *arg)
 {
 	struct container_ref *ref = arg;
+	CRASH_POINT("create.cgroup-made");
 	ref_container(ref)->cgroup_call = NULL;
 	if (err)
 		cgroup_failed(ref, err->message);
@@ -283,6 +288,7 @@ static void on_inspected(const struct docker_error *err, const struct docker_con
 	struct container_ref *ref = arg;
 	struct container *c = engine_finish(ref);
 	c->checks_start = false;
+	CRASH_POINT("inspect.answered");
 	switch (err->failure) {
 	case DOCKER_OK:
 		if (c->docker_id && !str_equal(info->id, c->docker_id)) {
@@ -317,6 +323,7 @@ static void on_started(const struct docker_error *err, void *arg)
 {
 	struct container_ref *ref = arg;
 	struct container *c = engine_finish(ref);
+	CRASH_POINT("start.answered");
 	switch (err->failure) {
 	case DOCKER_OK:
 	case DOCKER_NOT_MODIFIED:
@@ -337,6 +344,7 @@ static void on_stopped(const struct docker_error *err, void *arg)
 {
 	struct container_ref *ref = arg;
 	struct container *c = engine_finish(ref);
+	CRASH_POINT("stop.answered");
 	switch (err->failure) {
 	case DOCKER_OK:
 	case DOCKER_NOT_MODIFIED:
@@ -366,7 +374,9 @@ static void start_stop(struct container_ref *ref)
 	uint64_t timeout_s = c->stop_timeout_s ? c->stop_timeout_s : ref->engine->o.stop_timeout_ms / 1000;
 	log_info("container is to stop", "task=%s container=%s timeout_s=%" PRIu64, ref->entry->task->arn, c->name,
 		 timeout_s);
+	CRASH_POINT("stop.before-send");
 	c->call = docker_stop(docker_of(ref), c->docker_id, timeout_s, on_stopped, ref);
+	CRASH_POINT("stop.begun");
 }
 
 static void remove_volumes(struct container_ref *ref);
@@ -384,6 +394,7 @@ static void on_volume_removed(const struct docker_error *err, void *arg)
 		engine_back_off(ref);
 		return;
 	}
+	CRASH_POINT("clean-up.volume-removed");
 	if (err->failure != DOCKER_OK && err->failure != DOCKER_NOT_FOUND)
 		log_warn("volume not removed; left alone", "task=%s error=%s", task->arn, err->message);
 	remove_volumes(ref);
@@ -423,6 +434,7 @@ static void on_removed(const struct docker_error *err, void *arg)
 	if (err->failure != DOCKER_OK && err->failure != DOCKER_NOT_FOUND)
 		log_error("container not removed; left alone", "task=%s container=%s error=%s", ref->entry->task->arn,
 			  c->name, err->message);
+	CRASH_POINT("remove.answered");
 	c->removed = true;
 	remove_volumes(ref);
 }
@@ -471,7 +483,9 @@ void engine_operate(struct container_ref *ref, enum operation operation)
 		start_create(ref);
 		break;
 	case OP_START:
+		CRASH_POINT("start.before-send");
 		c->call = docker_start(docker_of(ref), c->docker_id, on_started, ref);
+		CRASH_POINT("start.begun");
 		break;
 	case OP_STOP:
 		start_stop(ref);
@@ -480,7 +494,9 @@ void engine_operate(struct container_ref *ref, enum operation operation)
 		start_inspect(ref);
 		break;
 	case OP_REMOVE:
+		CRASH_POINT("remove.before-send");
 		c->call = docker_remove(docker_of(ref), c->docker_id ? c->docker_id : c->docker_name, on_removed, ref);
+		CRASH_POINT("remove.begun");
 		break;
 	case OP_NONE:
 		break;

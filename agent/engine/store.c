@@ -1,5 +1,6 @@
 #include "engine/store.h"
 
+#include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"
 #include "engine/images.h"
@@ -252,8 +253,10 @@ static int open_database(struct store *store, struct error *err)
 	if (r == SQLITE_OK)
 		r = sqlite3_exec(store->db, pragmas, NULL, NULL, NULL);
 	sqlite3_wal_hook(store->db, checkpoint, store);
+	CRASH_POINT("store.opened");
 	if (r == SQLITE_OK)
 		r = store_schema_make(store->db, &damage);
+	CRASH_POINT("store.schema");
 	if (r == SQLITE_OK && damage)
 		return error_set(err, EBADMSG, "%s: the database is damaged: %s", store->path, damage);
 	if (r == SQLITE_OK)

@@ -1,5 +1,6 @@
 #include "engine/task_cgroup.h"
 
+#include "common/crash_point.h"
 #include "common/backoff.h"
 #include "common/log.h"
 #include "common/util.h"
@@ -99,6 +100,7 @@ static void on_removed(const struct error *err, void *arg)
 {
 	struct entry *entry = arg;
 	struct task *task = entry->task;
+	CRASH_POINT("clean-up.cgroup-removed");
 	task->cgroup_call = NULL;
 	engine_touch(entry);
 	if (!err) {

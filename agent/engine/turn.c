@@ -2,6 +2,7 @@
 
 #include "engine/turn.h"
 
+#include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"
 #include "engine/admit.h"
@@ -135,6 +136,7 @@ static void forget_entries(struct engine *engine)
 			i++;
 			continue;
 		}
+		CRASH_POINT("clean-up.deleted");
 		if (!entry->refused) {
 			log_info("task cleaned up", "task=%s", entry->task->arn);
 			engine->o.on_task_forgotten(entry->task, engine->o.arg);
@@ -242,8 +244,10 @@ void engine_turn_end(void *arg)
 			engine_operate(plans.items[i].ref, plans.items[i].operation);
 	}
 	if (committed) {
+		CRASH_POINT("effects.operations-begun");
 		remove_cgroups(engine);
 		notify(engine);
+		CRASH_POINT("effects.told");
 		run_after_commit(engine);
 		forget_entries(engine);
 	}

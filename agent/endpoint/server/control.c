@@ -1,4 +1,5 @@
 #include "control.h"
+#include "common/crash_point.h"
 #include "common/channel.h"
 #include "common/log.h"
 #include "common/util.h"
@@ -89,6 +90,7 @@ static void on_message(const struct wire_message *message, int *fd, void *arg)
 					  wire_text(message, 2));
 		break;
 	case WIRE_EXPECT_END: {
+		CRASH_POINT("server.refill-half");
 		size_t dropped = credential_refill_end(served->credentials);
 		log_info("ecsd connected", "credentials=%zu dropped=%zu", credential_count(served->credentials),
 			 dropped);
@@ -123,6 +125,7 @@ static void on_message(const struct wire_message *message, int *fd, void *arg)
 			task_store_refill_end(served->tasks);
 		served->filled = true;
 		control->refilling = false;
+		CRASH_POINT("server.before-synced");
 		channel_send(control->channel, WIRE_SYNCED, (const char *[]){wire_text(message, 0)}, 1, -1);
 		break;
 	default: // from a newer ecsd
@@ -171,6 +174,7 @@ static void on_put(struct control *control, const struct wire_message *message)
 		.session_token = wire_text(message, 6),
 		.expiration = wire_text(message, 7),
 	};
+	CRASH_POINT("server.put");
 	if (*texts.id)
 		credential_put(control->served->credentials, &texts);
 }

@@ -1,5 +1,6 @@
 // ecs-endpoint: serves credentials and introspection to containers and operators. It gets its sockets and its
 // audit log as descriptors, what it serves from ecsd through the control socket, and can do nothing else.
+#include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"
 #include "control.h"
@@ -86,6 +87,7 @@ static int run(const struct options *options, struct error *err)
 		r = sandbox_install_filter(err);
 	if (r < 0)
 		return r;
+	CRASH_POINT("server.before-ready");
 	log_info("serving", "uid=%u", options->uid < 0 ? owner : (uid_t)options->uid);
 	if (options->ready_fd >= 0) {
 		(void)!write(options->ready_fd, "", 1);
