@@ -14,8 +14,8 @@ BUILD = os.path.abspath(os.environ.get("ECSD_BUILD") or os.path.join(
 class Agent:
     """One data directory, and the processes of ecsd that use it one after the other."""
 
-    def __init__(self, instance, directory, environment, on_start=lambda: None):
-        self.instance, self.directory, self.on_start = instance, directory, on_start
+    def __init__(self, instance, directory, environment):
+        self.instance, self.directory = instance, directory
         self.data, self.run_directory = f"{directory}/data", f"{directory}/run"
         self.log_file, self.audit_file = f"{directory}/ecsd.log", f"{directory}/audit.log"
         self.stderr_file = f"{directory}/ecsd.stderr"
@@ -36,7 +36,6 @@ class Agent:
             raise BedError(f"there is no {self.program}: build it first (or set ECSD_BUILD)")
         if self.running:
             raise BedError("ecsd is running already")
-        self.on_start()
         with open(self.stderr_file, "ab") as log:
             self.process = subprocess.Popen(self.instance.command(os.path.realpath(self.program), *self.arguments),
                                             env=self.environment, stdin=subprocess.DEVNULL,

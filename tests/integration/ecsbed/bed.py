@@ -14,6 +14,8 @@ CLOCK_SCALE = 5    # ecsd's timers and backoffs run that much faster
 class Bed:
     """close() takes all down but the instance, and returns what went wrong besides the test itself."""
 
+    proxy_class = DockerProxy
+
     def __init__(self, instance, pki=None, cluster="lab", v1_only=False, clock_scale=CLOCK_SCALE,
                  address="127.0.0.1", port=8443, heartbeat=2.0, arguments=(), **environment):
         self.instance = instance
@@ -24,7 +26,7 @@ class Bed:
             stack.callback(self.imds.stop)
             self.cp = ControlPlane(instance, pki, port, cluster or "default", heartbeat, address)
             stack.callback(self.cp.stop)
-            self.proxy = DockerProxy(f"{self.directory}/proxy.sock", instance.docker_socket)
+            self.proxy = self.proxy_class(f"{self.directory}/proxy.sock", instance.docker_socket)
             stack.callback(self.proxy.stop)
             stack.callback(instance.remove_containers)
             settings = {
@@ -41,7 +43,7 @@ class Bed:
             for name, value in environment.items():
                 if value is None:
                     settings.pop(name, None)
-            self.agent = Agent(instance, self.directory, settings, self.cp.new_process)
+            self.agent = Agent(instance, self.directory, settings)
             self.agent.arguments = list(arguments)
             stack.callback(self.agent.close)
             self.cleanup = stack.pop_all()

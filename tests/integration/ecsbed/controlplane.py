@@ -46,8 +46,8 @@ class ControlPlane:
         self.refusals = []           # of upgrades: [path, status, body, times]
         self.registered = []         # ARNs of container instances
         self.acs = None              # the newest ACS connection
-        self.acs_sessions = 0        # of the present process of the agent
-        self.generation = 0          # counts processes of the agent
+        self.acs_sessions = 0        # since the last registration
+        self.generation = 0          # counts registrations: what a process sent before it was killed may be read late
         self.tags = []
         self.ahead = 0               # seconds that the service's clock is ahead
         self.lossy = False           # attempts may be lost on the way here: numbers may be missing
@@ -79,11 +79,6 @@ class ControlPlane:
     def stop_heartbeats(self):
         """From now on ACS is silent."""
         self._heartbeat_stop.set()
-
-    def new_process(self):
-        """The agent is about to be started (again)."""
-        self.generation += 1
-        self.acs_sessions = 0
 
     def violation(self, where, what):
         self.violations.append(f"{where}: {what}")
@@ -223,6 +218,9 @@ class ControlPlane:
             body = None
         event = self.recording.add("http.request", op=operation, method=request.method, path=request.target,
                                    headers=request.headers, body=body)
+        if operation == "RegisterContainerInstance":
+            self.generation += 1
+            self.acs_sessions = 0
         generation = self.generation
         if self._signed_at_another_time(request):
             self._refuse_time(request)
