@@ -51,6 +51,10 @@ FUZZ_MAIN  ?= $(B)/tests/fuzz/replay.o
 TIME       ?= 60
 JOBS       ?= 2
 TARGETS    ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ))
+# The crash campaign: where, how many kills, and what the random numbers start from.
+DOCKER     ?= real
+N          ?= $(if $(filter simulated,$(DOCKER)),10000,200)
+SEED       ?= 1
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -117,9 +121,9 @@ check: $(B)/ecs-endpoint $(UNIT_BIN) $(FUZZ_BIN) $(B)/tests/model/model ## unit 
 	@CMOCKA_MESSAGE_OUTPUT=STDOUT sh tests/unit/run.sh $(UNIT_BIN) $(FUZZ_BIN)
 
 test: deps ## everything: unit tests and integration tests on a real Docker Engine
-	@$(MAKE) --no-print-directory -s -j2 build build-unit
+	@$(MAKE) --no-print-directory -s -j2 build build-unit build-crash
 	@$(MAKE) --no-print-directory check
-	@ECSD_BUILD=$(abspath $(B)) sh tests/run.sh
+	@ECSD_BUILD=$(abspath $(B)) ECSD_CRASH_BUILD=$(abspath build/crash) sh tests/run.sh
 
 check-asan: deps ## unit and integration tests under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory -s -j2 B=build/asan OPT='-O1 -g' SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' build build-unit
@@ -153,6 +157,14 @@ fuzz-coverage: deps ## lines of the program that the fuzz targets' corpus reache
 		SAN='-fprofile-instr-generate -fcoverage-mapping' $(patsubst build/fuzz/%,build/fuzz-coverage/%,$(FUZZ_RUN))
 	@sh tests/fuzz/coverage.sh build/fuzz-coverage $(patsubst build/fuzz/%,build/fuzz-coverage/%,$(FUZZ_RUN))
 
+# Programs that can be told to die at a named point of their code (common/crash_point.h).
+build-crash:
+	@$(MAKE) --no-print-directory -s B=build/crash OPT='-O2 -g -DECSD_CRASH_POINTS' build
+
+crash: deps ## random kills, and an oracle that compares: SEED= N=kills DOCKER=real or simulated
+	@$(MAKE) --no-print-directory -s -j2 build-crash
+	@ECSD_BUILD=$(abspath build/crash) /usr/bin/python3 tests/crash/campaign.py --docker $(DOCKER) --kills $(N) --seed $(SEED)
+
 lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck, python syntax; a clang build
 	@sh tests/lint.sh
 
@@ -179,5 +191,5 @@ install: build ## install into DESTDIR/PREFIX
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: help deps build run check test check-asan check-valgrind build-unit model fuzz fuzz-corpus fuzz-coverage lint bench build-bench tables install clean FORCE
+.PHONY: help deps build run check test check-asan check-valgrind build-unit build-crash crash model fuzz fuzz-corpus fuzz-coverage lint bench build-bench tables install clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -3,7 +3,7 @@
 cd "$(dirname "$0")/.." || exit 1
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
-/usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml "$report" tests/integration "$@"
+/usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml "$report" tests/integration tests/crash "$@"
 status=$?
 /usr/bin/python3 - "$report" <<'EOF'
 import sys
