@@ -68,8 +68,7 @@ class Episode:
         try:
             self.bed.start()
             self.ecs = workload.Ecs(self.bed, self.docker.repeat)
-            self.descriptors = None
-            wait_until(self._endpoint_descriptors, 10, "ecs-endpoint")
+            self.bed.agent.wait_log("ecs-endpoint holds everything")
             self.descriptors = self._endpoint_descriptors()
             while self.killer.kills < self.count:
                 self._step()
@@ -146,7 +145,7 @@ class Episode:
     def _is_clean(self, ids):
         """A dockerd that is killed in the middle of a start forgets the container's process. It stays in the container's
         cgroup, which ecsd cannot remove meanwhile: whoever runs the host ends it, and the summary counts it."""
-        if self.instance.containers():
+        if self.instance.containers() or self._introspected() != []:
             return False
         if "kill dockerd" in self.killer.counts:
             lost = {int(line.split()[0]) for path in self._cgroups(ids) for line in _processes(path)}
@@ -189,16 +188,22 @@ class Episode:
             for member in ("roleCredentials", "executionRoleCredentials"):
                 if member in wish.payload and self._get(wish.payload[member]["credentialsId"]) in (200, 503):
                     found.append(f"{member} of {wish.arn} are still served")
+        known = self._introspected()
+        found += ["introspection does not answer"] if known is None else \
+            [f"introspection knows {task['Arn']}" for task in known]
         try:
-            known = json.loads(self.bed.introspect("/v1/tasks").text)["Tasks"]
-            found += [f"introspection knows {task['Arn']}" for task in known]
             wait_until(lambda: (self._endpoint_descriptors() or 10**6) <= self.descriptors, 5, "descriptors")
         except BedError:
             found.append(f"ecs-endpoint {self.bed.agent.endpoint_pid()} has {self._endpoint_descriptors()} descriptors, "
                          f"not {self.descriptors}")
-        except (OSError, ValueError) as error:
-            found.append(f"introspection: {error}")
         return found
+
+    def _introspected(self):
+        """The tasks that the introspection endpoint knows; None if it does not answer."""
+        try:
+            return json.loads(self.bed.introspect("/v1/tasks").text)["Tasks"]
+        except (OSError, ValueError):
+            return None
 
     def _cgroups(self, ids):
         return [path for path in glob.glob("/sys/fs/cgroup/*/ecs/*") if os.path.basename(path) in ids]
