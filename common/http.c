@@ -319,9 +319,10 @@ static void after_curl(void *arg)
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
-		if (code == CURLE_OK &&
-		    call->status < 200) // closed within the head, which curl takes for an empty answer
+		if (code == CURLE_OK && call->status < 200) // closed within the head: for curl an empty answer
 			code = CURLE_PARTIAL_FILE;
+		if (code == CURLE_OK && call->status > 999) // "HTTP/2 20200"
+			code = CURLE_WEIRD_SERVER_REPLY;
 		if (code != CURLE_OK)
 			transfer_error(call, code, &error);
 		call_finish(call, code != CURLE_OK ? &error : NULL);

@@ -180,6 +180,14 @@ size_t utf8_length(const char *s, size_t left)
 	return len;
 }
 
+bool utf8_valid(const char *s)
+{
+	for (size_t left = strlen(s), n; left > 0; s += n, left -= n)
+		if ((n = utf8_length(s, left)) == 0)
+			return false;
+	return true;
+}
+
 void secret_free(char *s)
 {
 	if (s)

@@ -36,6 +36,7 @@ bool parse_int64(const char *s, int64_t *value);
 bool parse_uint64(const char *s, uint64_t *value);
 // Bytes of the well-formed UTF-8 character at s, of which `left` bytes exist; 0 if there is none.
 size_t utf8_length(const char *s, size_t left);
+bool utf8_valid(const char *s);
 
 // Overwrites memory in a way the compiler keeps, then frees it. For secrets.
 void secret_free(char *s);

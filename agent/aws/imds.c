@@ -215,7 +215,11 @@ static void on_answer(const struct http_response *response, void *arg)
 	}
 	switch (response->status) {
 	case 200:
-		op_finish(op, response->body, 200, NULL);
+		// Ids and documents are kept and sent on as JSON; only user data may be anything.
+		if (strcmp(op->path, "user-data") != 0 && !utf8_valid(response->body))
+			op_fail(op, EBADMSG, 200, "the answer is not UTF-8");
+		else
+			op_finish(op, response->body, 200, NULL);
 		return;
 	case 404:
 		op_fail(op, ENOENT, 404, "not found (HTTP 404)");

@@ -509,6 +509,11 @@ static struct task *read_task(sqlite3_stmt *s)
 			  reason ? reason : why.message);
 		return NULL;
 	}
+	if (!str_equal(task->arn, (const char *)sqlite3_column_text(s, 0))) {
+		log_error("stored task has another's definition; ignored", "task=%s definition=%s",
+			  sqlite3_column_text(s, 0), task->arn);
+		return task_free(task);
+	}
 	task->sequence = (uint64_t)sqlite3_column_int64(s, 1);
 	if (str_equal((const char *)sqlite3_column_text(s, 3), "PULLED") ||
 	    !task_status_parse((const char *)sqlite3_column_text(s, 3), &task->known))

@@ -293,6 +293,18 @@ static void large_body_is_refused(void **state)
 	assert_int_equal(got.status, 200);
 }
 
+static void bytes_are_for_user_data_only(void **state)
+{
+	(void)state;
+	start();
+	body = "i-\377";
+	get_and_wait("user-data");
+	assert_string_equal(got.body, body);
+	get_and_wait("meta-data/instance-id");
+	assert_string_equal(got.body, "(none)");
+	assert_string_equal(got.err.message, "instance metadata meta-data/instance-id: the answer is not UTF-8");
+}
+
 static void disabled(void **state)
 {
 	(void)state;
@@ -347,6 +359,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(silence_ends_in_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_body_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(bytes_are_for_user_data_only, setup, teardown),
 		cmocka_unit_test_setup_teardown(disabled, setup, teardown),
 		cmocka_unit_test_setup_teardown(cancel_and_free, setup, teardown),
 	};
