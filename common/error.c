@@ -1,5 +1,7 @@
 #include "common/error.h"
 
+#include "common/util.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -56,30 +58,25 @@ int error_wrap(struct error *err, const char *format, ...)
 	return store(err, err->code, text);
 }
 
-// The length of text that fits into the message without leaving half a UTF-8 character at the end.
-static size_t fitting_length(const char *text)
-{
-	size_t len = strlen(text);
-
-	if (len < ERROR_MESSAGE_MAX)
-		return len;
-	len = ERROR_MESSAGE_MAX - 1;
-	while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
-		len--;
-	return len;
-}
-
 static int positive(int code)
 {
 	return code == 0 ? EINVAL : abs(code);
 }
 
+// Whole characters only: texts come from outside, and "%.100s" cuts anywhere.
 static int store(struct error *err, int code, const char *text)
 {
-	size_t len = fitting_length(text);
+	char *out = err->message, *end = out + ERROR_MESSAGE_MAX - 1;
 
+	for (size_t left = strlen(text), n; left > 0; text += n, left -= n) {
+		n = utf8_length(text, left);
+		if (out + (n ? n : 1) > end)
+			break;
+		memcpy(out, n ? text : "?", n ? n : 1);
+		n = n ? n : 1;
+		out += n;
+	}
+	*out = '\0';
 	err->code = positive(code);
-	memcpy(err->message, text, len);
-	err->message[len] = '\0';
 	return -err->code;
 }

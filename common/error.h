@@ -18,7 +18,7 @@
 
 struct error {
 	int code;                        // positive errno
-	char message[ERROR_MESSAGE_MAX]; // fit for an operator; cut at the end if too long
+	char message[ERROR_MESSAGE_MAX]; // fit for an operator; UTF-8; cut at the end if too long
 };
 
 // Fills err (if not NULL) and returns -code. A code of 0 is turned into EINVAL.

@@ -53,6 +53,8 @@ static void test_error_cut(void **state)
 	assert_int_equal(strlen(err.message), ERROR_MESSAGE_MAX - 1);
 	error_set(&err, EIO, "%s", text);
 	assert_int_equal(strlen(err.message), ERROR_MESSAGE_MAX - 2);
+	error_set(&err, EIO, "%.3s is unknown, %s", "éé", "\xff");
+	assert_string_equal(err.message, "é? is unknown, ?");
 	for (int i = 0; i < 50; i++)
 		error_wrap(&err, "%s", "a context that grows the message");
 	assert_true(strlen(err.message) < ERROR_MESSAGE_MAX);
