@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { IDENTITY_FILE_MAX = 65536 };
+enum { IDENTITY_FILE_MAX = 65536, KEPT_FILE_MAX = 16 << 20 };
 
 static const struct json_field identity_fields[] = {
 	JSON_FIELD(struct instance_identity, "containerInstanceArn", arn, JSON_STRING),
@@ -75,13 +75,21 @@ static int read_identity(const char *path, struct instance_identity *identity, s
 	return 0;
 }
 
-// What is damaged is kept for the operator. A link, not a rename: there is no moment without the file, which would mean a
-// new instance.
+// What is damaged is kept for the operator. Copied, not renamed: there is no moment without the file, which would mean a
+// new instance. *kept is its name; NULL if it could not be kept.
 static void keep_damaged(const char *path, char **kept)
 {
-	*kept = xasprintf("%s.corrupt-%" PRId64, path, wall_ms() / 1000);
-	if (link(path, *kept) < 0 && errno != EEXIST)
-		log_warn("the damaged file cannot be kept", "file=%s error=%s", *kept, strerror(errno));
+	_cleanup_free_ char *name = xasprintf("%s.corrupt-%" PRId64, path, wall_ms() / 1000);
+	size_t len;
+	_cleanup_free_ char *content = read_file(path, KEPT_FILE_MAX, &len);
+	int r = content ? 0 : -errno;
+
+	if (r == 0 && access(name, F_OK) < 0)
+		r = write_file_atomic(name, content, len, 0600);
+	if (r < 0)
+		log_warn("the damaged file cannot be kept", "file=%s error=%s", name, strerror(-r));
+	else
+		*kept = TAKE(name);
 }
 
 int instance_identity_load(const char *data_dir, struct instance_identity *identity, struct error *err)
@@ -111,7 +119,7 @@ int instance_identity_load(const char *data_dir, struct instance_identity *ident
 	}
 	keep_damaged(path, &kept);
 	log_error("the instance's identity is lost: registering as a new container instance",
-		  "error=%s copy_error=%s aside=%s", err->message, copy_err.message, kept);
+		  "error=%s copy_error=%s aside=%s", err->message, copy_err.message, kept ? kept : "");
 	return 0;
 }
 

@@ -2,9 +2,11 @@
 #include "agent/confine.h"
 #include "common/log.h"
 #include "common/util.h"
+#include "control/instance.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <ifaddrs.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -375,6 +377,37 @@ static void the_usual_works(void **state)
 		fail_msg("%s", text);
 }
 
+// instance.json is damaged, its copy is not.
+static void read_damaged_identity(void)
+{
+	struct instance_identity identity;
+	struct error err;
+	EXPECT(instance_identity_load(dir, &identity, &err) == 0 && str_equal(identity.arn, "arn"));
+	instance_identity_free(&identity);
+	write_refused_to_log();
+}
+
+static void damaged_identity_is_kept(void **state)
+{
+	(void)state;
+	static const struct instance_identity identity = {.arn = "arn", .cluster = "c"};
+	_cleanup_free_ char *path = xasprintf("%s/instance.json", dir), *pattern = xasprintf("%s.corrupt-*", path);
+	_cleanup_free_ char *copy = xasprintf("%s.copy", path);
+	struct error err;
+	assert_int_equal(instance_identity_save(dir, &identity, &err), 0);
+	assert_int_equal(write_file_atomic(path, "{broken", 7, 0600), 0);
+	expect_success(read_damaged_identity);
+	_cleanup_free_ char *text = logged();
+	if (strstr(text, "refused"))
+		fail_msg("%s", text);
+	glob_t found;
+	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+	_cleanup_free_ char *kept = read_file(found.gl_pathv[0], 64, NULL);
+	assert_string_equal(kept, "{broken");
+	assert_int_equal(unlink(found.gl_pathv[0]) | unlink(path) | unlink(copy), 0);
+	globfree(&found);
+}
+
 static void just_abort(void)
 {
 	abort();
@@ -439,6 +472,7 @@ int main(void)
 #endif
 		cmocka_unit_test(capabilities_are_dropped),
 		cmocka_unit_test(the_usual_works),
+		cmocka_unit_test(damaged_identity_is_kept),
 		cmocka_unit_test(abort_works),
 		cmocka_unit_test(off_is_said),
 	};
