@@ -95,7 +95,7 @@ static int write_anew(struct engine *engine, const struct error *why, struct err
 	int r = store_renew(engine->o.store, why, err);
 	if (r < 0)
 		return r;
-	engine->rebuilt = true;
+	engine->rebuilt = !engine->o.rebuild; // else Docker's labels are still to be read
 	pulled_unwritten(engine);
 	image_cycle_unwritten(engine->images);
 	for (size_t i = 0; i < engine->count; i++) {

@@ -74,9 +74,9 @@ struct task *engine_task(const struct engine *engine, const char *task_arn);
 // The task's credentials have come (again): with those of the execution role what waits for them goes on.
 bool engine_set_credentials_id(struct engine *engine, const char *task_arn, bool execution, const char *id);
 void engine_each_task(const struct engine *engine, void (*visit)(const struct task *task, void *arg), void *arg);
-// New tasks are refused without acknowledgement while the disk is full.
 // Another file of the agent finds the disk full: gives the ballast up (store.h), and takes it back when there is room.
 void engine_make_room(struct engine *engine);
+// New tasks are refused without acknowledgement while the disk is full.
 bool engine_accepts_tasks(const struct engine *engine);
 // Calls done once everything changed so far is on disk (in the same turn's end, or later if the disk is full).
 void engine_after_commit(struct engine *engine, void (*done)(void *arg), void *arg);

@@ -280,21 +280,24 @@ static bool is_damage(const struct store *store, int r)
 	return r == -EBADMSG || (r == -EROFS && access(store->path, W_OK) == 0);
 }
 
+static const char *const suffixes[] = {"", "-wal", "-journal", "-shm"}; // of a database's files
+
 static int set_aside(struct store *store, const struct error *why, struct error *err)
 {
 	char time[40];
+	bool any = false;
 	format_rfc3339_ms(wall_ms(), time);
 	_cleanup_free_ char *aside = xasprintf("%s.corrupt-%s", store->path, time);
-	if (rename(store->path, aside) < 0 && errno != ENOENT)
-		return error_set_errno(err, errno, "rename %s to %s", store->path, aside);
-	static const char *const companions[] = {"-wal", "-journal", "-shm"};
-	for (size_t i = 0; i < ARRAY_SIZE(companions); i++) {
-		_cleanup_free_ char *from = xasprintf("%s%s", store->path, companions[i]);
-		_cleanup_free_ char *to = xasprintf("%s%s", aside, companions[i]);
-		if (rename(from, to) < 0 && errno != ENOENT)
+	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+		_cleanup_free_ char *from = xasprintf("%s%s", store->path, suffixes[i]);
+		_cleanup_free_ char *to = xasprintf("%s%s", aside, suffixes[i]);
+		if (rename(from, to) == 0)
+			any = true;
+		else if (errno != ENOENT)
 			return error_set_errno(err, errno, "rename %s to %s", from, to);
 	}
-	log_error("the state database is damaged and set aside", "error=%s aside=%s", why->message, aside);
+	if (any)
+		log_error("the state database is damaged and set aside", "error=%s aside=%s", why->message, aside);
 	return 0;
 }
 
@@ -333,7 +336,15 @@ int store_renew(struct store *store, const struct error *why, struct error *err)
 {
 	close_database(store);
 	int r = set_aside(store, why, err);
-	return r < 0 ? r : open_database(store, err);
+	if (r == 0 && (r = open_database(store, err)) < 0) {
+		close_database(store);
+		for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) { // half of one: nothing to be set aside
+			_cleanup_free_ char *path = xasprintf("%s%s", store->path, suffixes[i]);
+			unlink(path);
+		}
+	}
+	store_note_failure(store, r);
+	return r;
 }
 
 struct store *store_close(struct store *store)
@@ -351,13 +362,15 @@ struct store *store_close(struct store *store)
 
 int store_begin(struct store *store, struct error *err)
 {
+	if (!store->db)
+		return error_set(err, EBADMSG, "%s: there is no new database yet", store->path);
 	return run(store, SQL_BEGIN, err, "");
 }
 
 void store_rollback(struct store *store)
 {
 	// SQLite has rolled back by itself after some errors; then there is nothing to do.
-	if (!sqlite3_get_autocommit(store->db))
+	if (store->db && !sqlite3_get_autocommit(store->db))
 		(void)run(store, SQL_ROLLBACK, NULL, "");
 }
 

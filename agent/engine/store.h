@@ -54,7 +54,8 @@ int store_put_image(struct store *store, const struct image *image, struct error
 int store_delete_image(struct store *store, const char *id, struct error *err);
 int store_commit(struct store *store, struct error *err); // after a failure: store_rollback
 void store_rollback(struct store *store);
-// After -EBADMSG: the database is set aside as store_open() does, and a new one made, without any row.
+// After -EBADMSG: the database is set aside as store_open() does, and a new one made, without any row. If that fails,
+// -ENOSPC has given the ballast up, and store_begin() says -EBADMSG until it is called again and works.
 int store_renew(struct store *store, const struct error *why, struct error *err);
 // After any failed write: -ENOSPC gives the ballast up.
 void store_note_failure(struct store *store, int result);

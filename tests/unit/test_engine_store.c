@@ -3,9 +3,11 @@
 #include "engine/store.h"
 
 #include "common/util.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 
@@ -234,6 +236,105 @@ static void test_damage_is_set_aside(void **state)
 	assert_true(rebuild); // a kill before the rebuild is written must not lose it
 }
 
+// --- a new database in place of a damaged one, while the agent runs ---
+
+static int rename_error; // of every rename
+
+int rename(const char *from, const char *to)
+{
+	if (rename_error) {
+		errno = rename_error;
+		return -1;
+	}
+	return renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
+
+static bool disk_is_full; // for SQLite
+
+static ssize_t write_on_disk(int fd, const void *data, size_t len, off_t offset)
+{
+	if (disk_is_full) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return pwrite(fd, data, len, offset);
+}
+
+static void set_disk(bool ours)
+{
+	sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+	static const char *const names[] = {"pwrite", "pwrite64"};
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		vfs->xSetSystemCall(vfs, names[i], ours ? (sqlite3_syscall_ptr)write_on_disk : NULL);
+}
+
+static size_t files_aside(void)
+{
+	_cleanup_free_ char *pattern = xasprintf("%s/ecsd.db.corrupt-*Z", directory);
+	glob_t found = {0};
+	size_t count = glob(pattern, 0, NULL, &found) == 0 ? found.gl_pathc : 0;
+	globfree(&found);
+	return count;
+}
+
+// What engine/commit.c does with it.
+static void expect_no_writing(struct store *store)
+{
+	struct error err = {0};
+	assert_int_equal(store_begin(store, &err), -EBADMSG);
+	store_rollback(store);
+}
+
+static void expect_renewed(struct store *store)
+{
+	struct error err = {0}, why = {0};
+	struct task *task = sample();
+	assert_int_equal(store_renew(store, &why, &err), 0);
+	assert_int_equal(files_aside(), 1);
+	assert_int_equal(store_begin(store, &err), 0);
+	assert_int_equal(store_put_task(store, task, &err), 0);
+	assert_int_equal(store_commit(store, &err), 0);
+	task_free(task);
+}
+
+static void test_renewed_when_it_can_be(void **state)
+{
+	(void)state;
+	struct error err = {0}, why = {0};
+	struct store *store = store_open(directory, &err);
+	assert_non_null(store);
+	rename_error = EROFS;
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(store_renew(store, &why, &err), -EROFS);
+		expect_no_writing(store);
+	}
+	rename_error = 0;
+	assert_int_equal(files_aside(), 0);
+	expect_renewed(store);
+	store_close(store);
+}
+
+static void test_renewed_on_a_full_disk(void **state)
+{
+	(void)state;
+	struct error err = {0}, why = {0};
+	set_disk(true);
+	struct store *store = store_open(directory, &err);
+	assert_non_null(store);
+	assert_false(store_disk_full(store));
+	disk_is_full = true;
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(store_renew(store, &why, &err), -ENOSPC);
+		assert_true(store_disk_full(store)); // the ballast is given up
+		assert_int_equal(files_aside(), 1);
+		expect_no_writing(store);
+	}
+	disk_is_full = false;
+	expect_renewed(store);
+	store_close(store);
+	set_disk(false);
+}
+
 static void test_nothing_secret_and_private(void **state)
 {
 	(void)state;
@@ -255,6 +356,8 @@ int main(void)
 						remove_directory),
 		cmocka_unit_test_setup_teardown(test_delete, make_directory_for_test, remove_directory),
 		cmocka_unit_test_setup_teardown(test_damage_is_set_aside, make_directory_for_test, remove_directory),
+		cmocka_unit_test_setup_teardown(test_renewed_when_it_can_be, make_directory_for_test, remove_directory),
+		cmocka_unit_test_setup_teardown(test_renewed_on_a_full_disk, make_directory_for_test, remove_directory),
 		cmocka_unit_test_setup_teardown(test_nothing_secret_and_private, make_directory_for_test,
 						remove_directory),
 	};
