@@ -2,8 +2,8 @@
 
 #include "common/util.h"
 
-// Migrations only add columns and tables, so that an older version can still read and write; one that does so replaces
-// 'schema_sum'.
+// Migrations only add columns and tables, so that an older version can still read and write. What is there is compared
+// with 'schema_sum' before anything is added; then that is made anew.
 // clang-format off
 static const struct {
 	const char *name, *columns;
@@ -54,15 +54,17 @@ static int make_tables(sqlite3 *db)
 		r = sqlite3_exec(db, text, NULL, NULL, NULL);
 	}
 	if (r == SQLITE_OK)
-		r = sqlite3_exec(db,
-				 "CREATE INDEX IF NOT EXISTS transition_task ON transition (task, id);"
-				 // Only a new database has no schema yet: what was in a lost one is to be found again.
-				 "INSERT OR IGNORE INTO meta (key, value) SELECT 'rebuild', '1'"
-				 " WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'schema');"
-				 "INSERT OR IGNORE INTO meta (key, value) VALUES ('schema', '1');"
-				 "INSERT OR IGNORE INTO meta (key, value) VALUES ('schema_sum', " SCHEMA_SUM ");"
-				 "COMMIT",
-				 NULL, NULL, NULL);
+		r = sqlite3_exec(
+			db,
+			"CREATE INDEX IF NOT EXISTS transition_task ON transition (task, id);"
+			// Only a new database has no schema yet: what was in a lost one is to be found again.
+			"INSERT OR IGNORE INTO meta (key, value) SELECT 'rebuild', '1'"
+			" WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'schema');"
+			"INSERT OR IGNORE INTO meta (key, value) VALUES ('schema', '1');"
+			"INSERT INTO meta (key, value) VALUES ('schema_sum', " SCHEMA_SUM ")"
+			" ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE value <> excluded.value;"
+			"COMMIT",
+			NULL, NULL, NULL);
 	return r;
 }
 
@@ -96,7 +98,7 @@ static int query(sqlite3 *db, const char *text, char **found)
 
 int store_schema_make(sqlite3 *db, char **damage)
 {
-	_cleanup_free_ char *check = NULL, *same = NULL;
+	_cleanup_free_ char *check = NULL, *any = NULL, *other = NULL;
 	// Also the function of the sums: without it no row of ours can be written.
 	int r = sqlite3_create_function_v2(db, "row_sum", -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS,
 					   NULL, row_sum, NULL, NULL, NULL);
@@ -108,12 +110,12 @@ int store_schema_make(sqlite3 *db, char **damage)
 		*damage = TAKE(check);
 		return SQLITE_OK;
 	}
-	r = make_tables(db);
-	if (r == SQLITE_OK)
-		r = query(db, "SELECT 1 FROM meta WHERE key = 'schema_sum' AND value = " SCHEMA_SUM, &same);
-	if (r == SQLITE_OK && !same)
+	r = query(db, "SELECT 1 FROM sqlite_schema", &any);
+	if (r == SQLITE_OK && any)
+		r = query(db, "SELECT 1 FROM meta WHERE key = 'schema_sum' AND value <> " SCHEMA_SUM, &other);
+	if (r == SQLITE_OK && other)
 		*damage = xstrdup("the definitions of the tables were changed");
-	return r;
+	return r != SQLITE_OK || other ? r : make_tables(db);
 }
 
 int store_schema_needs_rebuild(sqlite3 *db, bool *needed)

@@ -1,6 +1,7 @@
 // The store: what is written comes back, damage is set aside, nothing secret is on disk.
 #include "engine/images.h"
 #include "engine/store.h"
+#include "engine/store_schema.h"
 
 #include "common/util.h"
 #include <errno.h>
@@ -236,6 +237,40 @@ static void test_damage_is_set_aside(void **state)
 	assert_true(rebuild); // a kill before the rebuild is written must not lose it
 }
 
+// --- tables that this version adds, or that somebody changed ---
+
+// What store_schema_make() says of a database that has been changed so: NULL, or what is wrong.
+static char *schema_after(const char *change)
+{
+	_cleanup_free_ char *path = xasprintf("%s/ecsd.db", directory);
+	char *damage = NULL;
+	sqlite3 *db;
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(store_schema_make(db, &damage), SQLITE_OK); // row_sum(), too
+	assert_null(damage);
+	assert_int_equal(sqlite3_exec(db, change, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(store_schema_make(db, &damage), SQLITE_OK);
+	if (!damage) // all tables are there, and the next start takes them for what they are
+		assert_int_equal(sqlite3_exec(db, "SELECT * FROM pulled", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	return damage;
+}
+
+static void test_changed_schema(void **state)
+{
+	(void)state;
+	static const char drop[] = "DROP TABLE pulled;";
+	// As a version without that table would have made the database.
+	_cleanup_free_ char *older =
+		xasprintf("%sUPDATE meta SET value = (SELECT CAST(row_sum(group_concat(type || ' ' || name || ' ' || "
+			  "tbl_name || ' ' || ifnull(sql, ''))) AS TEXT) FROM sqlite_schema) WHERE key = 'schema_sum'",
+			  drop);
+	for (int i = 0; i < 2; i++)
+		assert_null(schema_after(older));
+	_cleanup_free_ char *damage = schema_after(drop);
+	assert_string_equal(damage, "the definitions of the tables were changed");
+}
+
 // --- a new database in place of a damaged one, while the agent runs ---
 
 static int rename_error; // of every rename
@@ -356,6 +391,7 @@ int main(void)
 						remove_directory),
 		cmocka_unit_test_setup_teardown(test_delete, make_directory_for_test, remove_directory),
 		cmocka_unit_test_setup_teardown(test_damage_is_set_aside, make_directory_for_test, remove_directory),
+		cmocka_unit_test_setup_teardown(test_changed_schema, make_directory_for_test, remove_directory),
 		cmocka_unit_test_setup_teardown(test_renewed_when_it_can_be, make_directory_for_test, remove_directory),
 		cmocka_unit_test_setup_teardown(test_renewed_on_a_full_disk, make_directory_for_test, remove_directory),
 		cmocka_unit_test_setup_teardown(test_nothing_secret_and_private, make_directory_for_test,
