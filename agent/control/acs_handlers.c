@@ -163,10 +163,6 @@ static void handle_payload(struct acs *acs, const struct acs_payload *payload)
 
 static void refuse(struct acs *acs, const char *arn, const char *reason)
 {
-	if (str_empty(arn)) { // nobody to tell ECS about
-		log_warn("payload from ACS has a task without an ARN", "reason=%s", reason);
-		return;
-	}
 	log_warn("task refused", "task=%s reason=%s", arn, reason);
 	engine_report_refused(acs->options.engine, arn, reason);
 }
@@ -234,7 +230,10 @@ static bool incoming_decode(struct acs *acs, struct incoming *in, json_object *o
 		return refusal != TASK_INVALID;
 	}
 	if (refusal == TASK_INVALID) {
-		refuse(acs, in->arn, reason);
+		if (!str_empty(in->arn))
+			refuse(acs, in->arn, reason);
+		else
+			log_warn("payload from ACS has a task without an ARN", "reason=%s", reason);
 		return false;
 	}
 	if (refusal != TASK_ACCEPTED)
