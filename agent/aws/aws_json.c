@@ -16,6 +16,7 @@
 #define TOKENS_TIMEOUT 10
 // The SDK takes a signature's refusal for a matter of clocks if they differ by more. Services allow five minutes.
 #define CLOCK_SKEW_MS (4 * 60000)
+#define DATE_MAX 253402300799 // the end of the year 9999
 
 struct policy {
 	int attempts;
@@ -31,7 +32,7 @@ struct aws_client {
 	uint64_t timeout_ms;
 	int tokens[AWS_RETRY_SUBMIT + 1]; // the reference has a client, and so a bucket, for each policy
 	struct aws_call *calls;
-	int64_t clock_ahead_ms; // of the service's clock
+	int64_t service_booted_ms; // when this host booted, by the service's clock; 0: ours is gone by
 };
 
 struct aws_call {
@@ -100,9 +101,18 @@ struct aws_client *aws_client_free(struct aws_client *client)
 	return NULL;
 }
 
+// Nobody sets this clock: what is learnt with it stays right when the host's wall clock is put right.
+static int64_t since_boot_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
 int64_t aws_client_wall_ms(const struct aws_client *client)
 {
-	return wall_ms() + client->clock_ahead_ms;
+	return client->service_booted_ms ? client->service_booted_ms + since_boot_ms() : wall_ms();
 }
 
 struct aws_call *aws_client_call(struct aws_client *client, const char *operation, json_object *body,
@@ -279,12 +289,13 @@ static bool clock_refused(struct aws_call *call, const struct http_response *htt
 
 	if (!certainly && !one_of(response->error_code, possible, ARRAY_SIZE(possible)))
 		return false;
-	if (theirs < 0 || llabs((int64_t)theirs * 1000 - aws_client_wall_ms(client)) <= CLOCK_SKEW_MS)
+	if (theirs < 0 || theirs > DATE_MAX ||
+	    llabs((int64_t)theirs * 1000 - aws_client_wall_ms(client)) <= CLOCK_SKEW_MS)
 		return certainly;
-	client->clock_ahead_ms = (int64_t)theirs * 1000 - wall_ms();
+	client->service_booted_ms = (int64_t)theirs * 1000 - since_boot_ms();
 	log_error("the clock of this host is wrong: requests are signed with the time of the service",
 		  "service=%s service_time=%s ahead_s=%lld operation=%s error=%s", client->service, date,
-		  (long long)client->clock_ahead_ms / 1000, call->operation, response->error.message);
+		  (long long)(theirs - wall_ms() / 1000), call->operation, response->error.message);
 	return true;
 }
 

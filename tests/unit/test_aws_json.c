@@ -7,6 +7,7 @@
 #include "version.h"
 #include <errno.h>
 #include <strings.h>
+#include <sys/syscall.h>
 
 static struct server server;
 static struct credentials_chain *chain;
@@ -18,6 +19,7 @@ static struct reply {
 static size_t reply_count;
 static char seen_key[64];      // access key of the last request
 static int64_t server_ahead_s; // of the Date it gives
+static int64_t stepped_s;      // by which this host's clock has been set
 static int64_t seen_when;      // of the last request's signature
 static bool renew_keys;        // a request gets the next one's key changed
 static struct {
@@ -423,6 +425,32 @@ static void wrong_clocks(void **state)
 	}
 }
 
+// In the C library's place.
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	long r = syscall(SYS_clock_gettime, id, ts);
+	if (id == CLOCK_REALTIME)
+		ts->tv_sec += stepped_s;
+	return (int)r;
+}
+
+// What was learnt while the host's clock was wrong stays right when it is set: nobody may ask the ECS API for hours,
+// while each ACS session is signed.
+static void clock_is_put_right(void **state)
+{
+	(void)state;
+	start(1000, NULL);
+	server_ahead_s = 3600;
+	replies[0] = (struct reply){400, NULL, "{\"__type\":\"InvalidSignatureException\"}"};
+	replies[1] = (struct reply){200, NULL, "{}"};
+	call_and_wait(AWS_RETRY_STANDARD);
+	assert_true(llabs(aws_client_wall_ms(client) - wall_ms() - 3600000) <= 1500);
+	server_ahead_s = 0;
+	stepped_s = 3600;
+	assert_true(llabs(aws_client_wall_ms(client) - wall_ms()) <= 1500);
+	stepped_s = 0;
+}
+
 static void no_credentials(void **state)
 {
 	(void)state;
@@ -576,6 +604,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(retries_have_a_quota, setup, teardown),
 		cmocka_unit_test_setup_teardown(refused_credentials_are_replaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(wrong_clocks, setup, teardown),
+		cmocka_unit_test_setup_teardown(clock_is_put_right, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_credentials, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(silence_ends_in_time, setup, teardown),
