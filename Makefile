@@ -51,16 +51,17 @@ FUZZ_MAIN  ?= $(B)/tests/fuzz/replay.o
 TIME       ?= 60
 JOBS       ?= 2
 TARGETS    ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ))
-# The crash campaign: where, how many kills, and what the random numbers start from.
 DOCKER     ?= real
-N          ?= $(if $(filter simulated,$(DOCKER)),10000,200)
+# How many sequences or kills, and what the random numbers start from.
+model: N   ?= 100000
+crash: N   ?= $(if $(filter simulated,$(DOCKER)),10000,200)
 SEED       ?= 1
 
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
 
 deps: ## install what building and testing need (Debian, as root)
 	@sh tests/deps.sh
@@ -138,7 +139,7 @@ build-unit: $(UNIT_BIN) $(FUZZ_BIN) $(B)/tests/model/model
 
 model: ## play N (100000) random event sequences from SEED (1) against the engine, with all invariants checked
 	@$(MAKE) --no-print-directory -s -j2 $(B)/tests/model/model
-	@$(B)/tests/model/model -s $(or $(SEED),1) -n $(or $(N),100000)
+	@$(B)/tests/model/model -s $(SEED) -n $(N)
 
 FUZZ_MAKE := $(MAKE) --no-print-directory -s -j2 CC=clang B=build/fuzz OPT='-O1 -g' FUZZ_MAIN=-fsanitize=fuzzer \
 	SAN='-fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer'
