@@ -99,19 +99,19 @@ void acs_drop_pending(struct acs *acs)
 		pending_free(acs->pending);
 }
 
-// What is meant for another container instance would start or stop the wrong tasks here. The reference does not look.
-static const char *addressee_problem(const struct acs *acs, const char *cluster_arn, const char *instance)
+// ARNs of the old and the new form end with the same id.
+static bool same_end(const char *a, const char *b)
 {
-	const char *own_cluster = strrchr(instance_cluster(acs->options.instance), '/');
-	const char *cluster = cluster_arn ? strrchr(cluster_arn, '/') : NULL;
+	const char *a_slash = strrchr(a, '/'), *b_slash = strrchr(b, '/');
+	return str_equal(a_slash ? a_slash + 1 : a, b_slash ? b_slash + 1 : b);
+}
 
-	if (!str_empty(instance) && !str_equal(instance, instance_arn(acs->options.instance)))
-		return "it is for another container instance";
-	// Configured is a name or an ARN, sent is an ARN.
-	own_cluster = own_cluster ? own_cluster + 1 : instance_cluster(acs->options.instance);
-	if (!str_empty(cluster_arn) && !str_equal(cluster ? cluster + 1 : cluster_arn, own_cluster))
-		return "it is for another cluster";
-	return NULL;
+// What is meant for another container instance would start or stop the wrong tasks here. The reference does not look.
+static const char *addressee_problem(const struct acs *acs, const char *instance)
+{
+	return str_empty(instance) || same_end(instance, instance_arn(acs->options.instance))
+		       ? NULL
+		       : "it is for another container instance";
 }
 
 // --- payload (§12.2) ---
@@ -125,7 +125,7 @@ static void handle_payload(struct acs *acs, const struct acs_payload *payload)
 	bool handled = true;
 
 	if (!problem)
-		problem = addressee_problem(acs, payload->cluster_arn, payload->instance_arn);
+		problem = addressee_problem(acs, payload->instance_arn);
 	if (!problem && acs->pending_count >= ACS_PENDING_MAX)
 		problem = "too many messages wait to be acknowledged";
 	if (problem) {
@@ -474,9 +474,8 @@ static void handle_manifest(struct acs *acs, const struct acs_manifest *manifest
 	const struct acs_manifest_task *tasks = manifest->tasks.items;
 	struct manifest_scan scan = {.cluster = manifest->cluster_arn, .message_id = manifest->message_id};
 	struct error err;
-	const char *problem = str_empty(manifest->message_id)
-				      ? "no messageId"
-				      : addressee_problem(acs, manifest->cluster_arn, manifest->instance_arn);
+	const char *problem =
+		str_empty(manifest->message_id) ? "no messageId" : addressee_problem(acs, manifest->instance_arn);
 
 	if (problem) {
 		log_warn("task manifest from ACS not handled", "reason=%s message_id=%s cluster=%s instance=%s",

@@ -311,20 +311,18 @@ class TestFrames:
         assert not bed.cp.recording.select(lambda e: e["kind"] == "ws.upgrade", mark)
 
     def test_for_somebody_else(self, bed):
-        """A payload or a manifest of another instance or cluster: not a trace of it but the line in the log."""
+        """A payload or a manifest of another instance: not a trace of it but the line in the log."""
         mark = bed.cp.recording.mark()
-        for member, words in (("containerInstanceArn", "another container instance"), ("clusterArn", "another cluster")):
-            task = tasks.task()
-            stranger = bed.cp.cluster_arn + "2" if member == "clusterArn" else bed.cp.instance_arn[:-4] + "0000"
-            payload = {**bed.cp.payload([task]), member: stranger}
-            manifest = {"messageId": "m", "clusterArn": bed.cp.cluster_arn, "containerInstanceArn": bed.cp.instance_arn,
-                        "tasks": [], "timeline": 1 << 40, member: stranger}
-            said(bed, lambda: bed.cp.send("PayloadMessage", payload), "payload from ACS not handled", words, stranger,
-                 payload["messageId"])
-            said(bed, lambda: bed.cp.send("TaskManifestMessage", manifest), "task manifest from ACS not handled", words,
-                 stranger)
-            bed.cp.settle()
-            assert bed.cp.statuses(task["arn"]) == [] and bed.cp.acks(mark) == []
+        task, stranger, words = tasks.task(), bed.cp.instance_arn[:-4] + "0000", "another container instance"
+        payload = {**bed.cp.payload([task]), "containerInstanceArn": stranger}
+        manifest = {"messageId": "m", "clusterArn": bed.cp.cluster_arn, "containerInstanceArn": stranger, "tasks": [],
+                    "timeline": 1 << 40}
+        said(bed, lambda: bed.cp.send("PayloadMessage", payload), "payload from ACS not handled", words, stranger,
+             payload["messageId"])
+        said(bed, lambda: bed.cp.send("TaskManifestMessage", manifest), "task manifest from ACS not handled", words,
+             stranger)
+        bed.cp.settle()
+        assert bed.cp.statuses(task["arn"]) == [] and bed.cp.acks(mark) == []
 
     def test_duplicate_members(self, bed):
         """The last one counts, as with the reference's JSON library."""

@@ -178,8 +178,8 @@ class SmallRoot(Instance):
     """Docker's directory is an ext4 file system of its own."""
     mebibytes = 1024 if BIG else 300
 
-    def _make_namespaces(self):
-        super()._make_namespaces()
+    def up_namespaces(self):
+        super().up_namespaces()
         os.makedirs(f"{self.dir}/data")
         disk = f"{self.dir}/disk"
         with open(disk, "wb") as file:
