@@ -126,7 +126,7 @@ int instance_identity_load(const char *data_dir, struct instance_identity *ident
 int instance_identity_save(const char *data_dir, const struct instance_identity *identity, struct error *err)
 {
 	_cleanup_json_ json_object *object = encode(identity);
-	static const char *const names[] = {"instance.json", "instance.json.copy"};
+	static const char *const names[] = {"instance.json.copy", "instance.json"}; // what is read first comes last
 	char sum[17];
 
 	sum_of(identity, sum);

@@ -186,7 +186,7 @@ def test_identity_is_not_saved_at_once(faulty):
     bed.disk.fail(RENAME, errno.EIO)
     bed.start()
     bed.agent.wait_log(r'msg="the instance.s identity is not saved, a restart would register a new container instance; '
-                       rf'trying again" .*error="cannot save the instance.s identity in {bed.agent.data}/instance.json: '
+                       rf'trying again" .*error="cannot save the instance.s identity in {bed.agent.data}/instance.json.copy: '
                        'Input/output error" every_ms=5000')
     bed.disk.heal()
     bed.agent.wait_log("the instance's identity is saved")
