@@ -145,14 +145,14 @@ class Episode:
     def _is_clean(self, ids):
         """A dockerd that is killed in the middle of a start forgets the container's process. It stays in the container's
         cgroup, which ecsd cannot remove meanwhile: whoever runs the host ends it, and the summary counts it."""
-        if self.instance.containers() or self._introspected() != []:
+        if self.instance.containers():
             return False
         if "kill dockerd" in self.killer.counts:
             lost = {int(line.split()[0]) for path in self._cgroups(ids) for line in _processes(path)}
             for _ in lost:
                 self.killer.count("process that a killed dockerd forgot")
             kill_and_wait(sorted(lost))
-        return not self._cgroups(ids)
+        return not self._cgroups(ids) and self._introspected() == []
 
     def _endpoint_descriptors(self):
         pid = self.bed.agent.endpoint_pid()
