@@ -245,7 +245,9 @@ void engine_observe(struct container_ref *ref, const struct docker_container *in
 		engine_stop_stray(ref);
 	} else if (info->running) {
 		observe_running(ref, info);
-	} else if (info->started || info->dead) {
+	} else if (info->started || info->dead || c->known >= CONTAINER_RUNNING) {
+		// Also one that ran, and of which Docker says now that it never did: a daemon that was killed had not written
+		// it down. Nobody knows its exit code.
 		observe_ended(ref, info);
 	}
 }

@@ -350,6 +350,8 @@ static void on_stopped(const struct docker_error *err, void *arg)
 	case DOCKER_NOT_MODIFIED:
 		no_failures(c);
 		start_inspect(ref);
+		if (err->failure == DOCKER_NOT_MODIFIED) // whatever comes of it: not the same at once again
+			c->not_before = loop_now(ref->engine->o.loop) + STOP_AGAIN_MS;
 		break;
 	case DOCKER_NOT_FOUND:
 		container_set_error(c, err->name, err->message);

@@ -72,6 +72,8 @@ class Journal:
             entry.started = seconds(state["StartedAt"]) or entry.started
             entry.error = entry.error or state["Error"]
             entry.oom = entry.oom or state["OOMKilled"]
+            # Killed before it had written the start down: the container is as if it had never run.
+            entry.vanished = entry.vanished or (entry.starts > 0 and state["Status"] == "created")
             if not state["Running"] and state["Status"] != "created":
                 entry.exit_codes.add(state["ExitCode"])
                 entry.finished = entry.finished or seconds(state["FinishedAt"])

@@ -296,6 +296,24 @@ def test_by_hand(honest, sim, processes):
     sim.pid_share = PID_SHARE
 
 
+@pytest.mark.parametrize("to_stop", [False, True])
+def test_start_that_docker_forgets(honest, sim, to_stop):
+    """A daemon that is killed may not have written down that a container runs: it is "created" again. That is the end of
+    the run that ECS knows of, and no reason to stop it again and again."""
+    bed = honest()
+    task = tasks.task(tasks.container("m"))
+    bed.run_task(task)
+    container = sim.find(task["arn"], "m")[0]
+    with sim.changed:
+        sim.end(container, 0)
+        container.status, container.started, container.finished = "created", 0, 0
+    if to_stop:
+        bed.cp.send_payload(tasks.stopped(task))
+    change = bed.cp.wait_container_status(task["arn"], "m", "STOPPED", 60)
+    assert "exitCode" not in change
+    assert len(sim.seen("stop")) <= 5
+
+
 @pytest.mark.parametrize("at_once", [False, True])
 def test_out_of_memory(honest, sim, at_once):
     """A process inside is killed: no verdict while the container runs, nor when it ends well after all."""
