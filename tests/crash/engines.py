@@ -234,7 +234,7 @@ class _Late(Action):
 
 
 class Simulated:
-    scale, pace, repeat, cleanup = 10, 0.3, 0.3, "5s"
+    scale, pace, repeat, cleanup = 10, 0.3, 0.3, "20s"
     crowd, launches, stops = 20, (0, 1, 2, 4), 0.05
     simulated = True
     images = [f"crash/pulled{number}:1" for number in range(6)]
