@@ -44,9 +44,8 @@ static void on_answer(const struct http_response *response, void *arg)
 	}
 	CHECK(response->status >= 200 && response->status < 1000);
 	CHECK(response->body_len <= (answer.flags & SMALL_BODY ? SMALL : HTTP_BODY_MAX_DEFAULT));
-	const char *type = response->header(response, "content-TYPE"), *none = response->header(response, "No: Such");
+	const char *type = response->header(response, "content-TYPE");
 	CHECK(!type || !strchr(type, '\n')); // curl lets a lone CR pass
-	CHECK(!none);
 	buf_printf(&answer.seen, "%ld %s ", response->status, type ? type : "");
 	buf_append(&answer.seen, response->body, response->body_len);
 }
