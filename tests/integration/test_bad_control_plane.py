@@ -10,6 +10,7 @@ import time
 import pytest
 
 from ecsbed import netns, tasks
+from ecsbed.agent import memory_kib
 from ecsbed.bed import Bed
 from ecsbed.httpd import Server
 from ecsbed.instance import wait_until
@@ -24,13 +25,11 @@ def reports(bed, since=0):
 
 
 def resident_kib(bed):
-    with open(f"/proc/{bed.agent.process.pid}/status") as file:
-        return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
+    return memory_kib(bed.agent.process.pid)
 
 
 def peak_kib(bed):
-    with open(f"/proc/{bed.agent.process.pid}/status") as file:
-        return int(re.search(r"VmHWM:\s+(\d+)", file.read()).group(1))
+    return memory_kib(bed.agent.process.pid, "VmHWM")
 
 
 # --- answers that are none: each by its bytes

@@ -11,6 +11,7 @@ import struct
 import pytest
 
 from ecsbed import tasks, websocket
+from ecsbed.agent import memory_kib
 from ecsbed.bed import Bed
 from ecsbed.instance import wait_until
 
@@ -71,8 +72,7 @@ def said(bed, send, *words):
 
 
 def resident_kib(bed):
-    with open(f"/proc/{bed.agent.process.pid}/status") as file:
-        return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
+    return memory_kib(bed.agent.process.pid)
 
 
 # --- the WebSocket protocol: the session ends, with the reason; the next one comes

@@ -1,7 +1,6 @@
 """What a container may send to the endpoints of 51678 and 51679: every bad form is refused with its reason or closed, memory
 stays bounded, and others are served meanwhile."""
 
-import re
 import resource
 import socket
 import time
@@ -9,6 +8,7 @@ import time
 import pytest
 
 from ecsbed import netns, tasks
+from ecsbed.agent import memory_kib
 from ecsbed.bed import Bed
 
 CREDENTIALS, INTROSPECTION = 51679, 51678
@@ -52,8 +52,7 @@ def undisturbed(bed):
 
 
 def resident_kib(bed):
-    with open(f"/proc/{bed.endpoint}/status") as file:
-        return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
+    return memory_kib(bed.endpoint)
 
 
 def served(bed, source=None):

@@ -6,17 +6,12 @@ import os
 import pytest
 
 from ecsbed import tasks
-from ecsbed.agent import BUILD
+from ecsbed.agent import with_sanitizer
 from ecsbed.instance import wait_until
 
 NOBODY = 65534
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 DAC_OVERRIDE = 1 << 1
-
-
-def with_sanitizer():
-    with open(os.path.join(BUILD, "ecsd"), "rb") as program:
-        return b"__asan_init" in program.read()
 
 
 def status(pid):

@@ -68,7 +68,8 @@ static void vfs_put(struct vfs_bytes *to, int64_t offset, const unsigned char *d
 		memset(to->data + to->len, 0, end - to->len);
 		to->len = end;
 	}
-	memcpy(to->data + offset, data, len);
+	if (len > 0)
+		memcpy(to->data + offset, data, len);
 }
 
 static void vfs_cut(struct vfs_bytes *to, int64_t size)

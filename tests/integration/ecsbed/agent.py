@@ -11,6 +11,17 @@ BUILD = os.path.abspath(os.environ.get("ECSD_BUILD") or os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "build"))
 
 
+def with_sanitizer():
+    with open(os.path.join(BUILD, "ecsd"), "rb") as program:
+        return b"__asan_init" in program.read()
+
+
+def memory_kib(pid, field="VmRSS"):
+    """VmRSS: resident now, VmHWM: the most there was. 0 in a build with AddressSanitizer, which keeps what was freed."""
+    with open(f"/proc/{pid}/status") as file:
+        return 0 if with_sanitizer() else int(re.search(field + r":\s+(\d+)", file.read()).group(1))
+
+
 class Agent:
     """One data directory, and the processes of ecsd that use it one after the other."""
 
