@@ -1,5 +1,6 @@
 #include "confine.h"
 #include "common/log.h"
+#include "common/sanitizer.h"
 #include "common/util.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -16,18 +17,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <ucontext.h>
-
-// AddressSanitizer's search for leaks at the end clones and traces its process: then all but the filter is done.
-#if defined(__SANITIZE_ADDRESS__)
-#define WITHOUT_FILTER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITHOUT_FILTER 1
-#endif
-#endif
-#ifndef WITHOUT_FILTER
-#define WITHOUT_FILTER 0
-#endif
 
 #ifndef SYS_SECCOMP
 #define SYS_SECCOMP 1 // si_code, <asm-generic/siginfo.h>
@@ -59,7 +48,8 @@ void confine(bool filter)
 	int r = drop_capabilities();
 	if (r < 0)
 		log_warn("capabilities are not dropped", "error=%s", strerror(-r));
-	if (!filter || WITHOUT_FILTER) {
+	// AddressSanitizer's search for leaks at the end clones and traces its process: then all but the filter is done.
+	if (!filter || WITH_ADDRESS_SANITIZER) {
 		log_warn("system calls are not filtered", "reason=%s",
 			 filter ? "a build with sanitizers" : "ECSD_SYSCALL_FILTER");
 		return;

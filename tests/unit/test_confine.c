@@ -1,5 +1,6 @@
 // What ecsd gives up, seen from inside: processes that have done what ecsd does at its start, and then try.
 #include "agent/confine.h"
+#include "common/sanitizer.h"
 #include "common/log.h"
 #include "common/util.h"
 #include "control/instance.h"
@@ -26,17 +27,7 @@
 #include <sys/wait.h>
 #include <cmocka.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define WITH_FILTER 0 // agent/confine.c
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITH_FILTER 0
-#endif
-#endif
-#ifndef WITH_FILTER
-#define WITH_FILTER 1
-#endif
-
+#define WITH_FILTER (!WITH_ADDRESS_SANITIZER)
 #define SECONDS_MAX 20
 #define NOBODY 65534
 #define P(p) ((long)(intptr_t)(p))

@@ -5,6 +5,7 @@
 #include "agent/endpoint/endpoint.h"
 #include "agent/endpoint/spawner.h"
 #include "common/log.h"
+#include "common/sanitizer.h"
 #include "common/util.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,14 +23,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <cmocka.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define WITHOUT_FILTER // agent/endpoint/server/sandbox.c
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITHOUT_FILTER
-#endif
-#endif
 
 #define WAIT_MS 15000
 #define ANSWER_MAX 65536

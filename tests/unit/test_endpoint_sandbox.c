@@ -2,6 +2,7 @@
 // sandbox with descriptors like the real ones. Three times: free, to know that the attempt works at all; with rights
 // dropped but no filter; and with both layers, where the attempt has to kill the process.
 #include "agent/endpoint/server/sandbox.h"
+#include "common/sanitizer.h"
 #include "common/log.h"
 #include "common/util.h"
 #include <arpa/inet.h>
@@ -27,17 +28,7 @@
 #include <sys/wait.h>
 #include <cmocka.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define WITH_FILTER 0 // agent/endpoint/server/sandbox.c
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITH_FILTER 0
-#endif
-#endif
-#ifndef WITH_FILTER
-#define WITH_FILTER 1
-#endif
-
+#define WITH_FILTER (!WITH_ADDRESS_SANITIZER)
 #define NOBODY 65534
 #define SECONDS_MAX 10 // for one attempt; a stuck one is a failure
 

@@ -1,5 +1,6 @@
 // The store on a disk that fails at every single change, and that loses power: what was committed is there, what failed is
 // there as a whole or not at all, and work goes on when the disk does.
+#include "common/sanitizer.h"
 #include "common/log.h"
 #include "engine/store_wal.h"
 #include "test_fault_vfs.h"
@@ -256,10 +257,9 @@ static void test_failed_checkpoint_is_told(void **state)
 
 int main(void)
 {
-#ifdef __SANITIZE_ADDRESS__
 	// The made-up disk copies itself for each fault: minutes. Store and damage have their other tests there.
-	return 0;
-#endif
+	if (WITH_ADDRESS_SANITIZER)
+		return 0;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_change_fails),
 		cmocka_unit_test(test_stopped_after_failure),

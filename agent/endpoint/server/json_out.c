@@ -1,8 +1,7 @@
 #include "json_out.h"
+#include "common/util.h"
 #include <stdio.h>
 #include <string.h>
-
-static size_t utf8_length(const unsigned char *p);
 
 size_t json_out_max(const char *text)
 {
@@ -15,7 +14,8 @@ char *json_out_string(char *out, const char *text)
 	const unsigned char *p = (const unsigned char *)text;
 	*out++ = '"';
 	while (*p) {
-		size_t n = utf8_length(p);
+		// The text's NUL is no continuation byte: this never reads past it.
+		size_t n = utf8_length((const char *)p, 4);
 		if (n == 0) { // not UTF-8: replaced, one byte at a time
 			out = stpcpy(out, "\\ufffd");
 			p++;
@@ -44,21 +44,4 @@ char *json_out_string(char *out, const char *text)
 	}
 	*out++ = '"';
 	return out;
-}
-
-// Bytes of the character at p, 0: malformed. The text's NUL is no continuation byte, so this never reads past it.
-static size_t utf8_length(const unsigned char *p)
-{
-	if (*p < 0x80)
-		return 1;
-	size_t n = *p >= 0xf0 ? 4 : *p >= 0xe0 ? 3 : 2;
-	if (*p < 0xc2 || *p > 0xf4)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) || (*p == 0xf0 && p[1] < 0x90) ||
-	    (*p == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return n;
 }

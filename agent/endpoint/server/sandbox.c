@@ -1,5 +1,6 @@
 #include "sandbox.h"
 #include "common/log.h"
+#include "common/sanitizer.h"
 #include "common/util.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -15,18 +16,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <wchar.h>
-
-// AddressSanitizer needs more system calls than are worth listing: then all but the filter is done.
-#if defined(__SANITIZE_ADDRESS__)
-#define WITHOUT_FILTER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITHOUT_FILTER 1
-#endif
-#endif
-#ifndef WITHOUT_FILTER
-#define WITHOUT_FILTER 0
-#endif
 
 static int set_limits(unsigned descriptors, struct error *err);
 static void enter_empty_directory(const char *parent);
@@ -52,7 +41,7 @@ int sandbox_drop_rights(const struct sandbox_options *options, struct error *err
 
 int sandbox_install_filter(struct error *err)
 {
-	if (WITHOUT_FILTER)
+	if (WITH_ADDRESS_SANITIZER) // it needs more system calls than are worth listing
 		return 0;
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	if (!filter)
