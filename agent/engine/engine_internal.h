@@ -100,7 +100,6 @@ enum {
 	VERDICT_MS = 200,       // in which Docker has noted why the kernel killed a process
 	RESYNC_MS = 60 * 1000,  // how often Docker's list is compared with what is known
 	RETRY_COMMIT_MS = 1000, // after a commit that failed
-	STOP_AGAIN_MS = 1000,   // after a stop that had nothing to do, of a container that is not known to have ended
 	TRIM_MS = 2 * 1000,     // of quiet after which the memory of a burst goes back to the kernel
 	UNKNOWN_BACKOFF_MIN_MS = 200,
 	UNKNOWN_BACKOFF_MAX_MS = 10 * 1000,

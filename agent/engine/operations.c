@@ -287,7 +287,8 @@ static void on_inspected(const struct docker_error *err, const struct docker_con
 {
 	struct container_ref *ref = arg;
 	struct container *c = engine_finish(ref);
-	c->checks_start = false;
+	bool after_stop = c->checks_stop;
+	c->checks_start = c->checks_stop = false;
 	CRASH_POINT("inspect.answered");
 	switch (err->failure) {
 	case DOCKER_OK:
@@ -300,6 +301,8 @@ static void on_inspected(const struct docker_error *err, const struct docker_con
 			engine_observe(ref, info);
 		else
 			name_is_taken(ref);
+		if (after_stop && c->known != CONTAINER_STOPPED) // it runs, says Docker now: not the same again at once
+			engine_back_off(ref);
 		break;
 	case DOCKER_NOT_FOUND:
 		c->not_before = 0;
@@ -348,10 +351,8 @@ static void on_stopped(const struct docker_error *err, void *arg)
 	switch (err->failure) {
 	case DOCKER_OK:
 	case DOCKER_NOT_MODIFIED:
-		no_failures(c);
 		start_inspect(ref);
-		if (err->failure == DOCKER_NOT_MODIFIED) // whatever comes of it: not the same at once again
-			c->not_before = loop_now(ref->engine->o.loop) + STOP_AGAIN_MS;
+		c->checks_stop = true;
 		break;
 	case DOCKER_NOT_FOUND:
 		container_set_error(c, err->name, err->message);

@@ -151,6 +151,7 @@ struct container {
 	uint64_t not_before;            // loop time: no new operation before
 	uint32_t conflicts;             // create calls in a row that were answered "name in use"
 	bool checks_start;              // the inspect under way follows our own start: its event tells nothing new
+	bool checks_stop;               // the inspect under way follows a stop that Docker says is done
 	bool start_unknown;             // a start call had no answer: it may still take effect
 	uint32_t failures;              // operations in a row of which nothing is known (time-out, no answer)
 	bool looked_twice;              // at an exit that may have been for lack of memory

@@ -314,6 +314,21 @@ def test_start_that_docker_forgets(honest, sim, to_stop):
     assert len(sim.seen("stop")) - before <= 5
 
 
+def test_stop_that_does_nothing(honest, sim):
+    """Docker says that there is nothing to stop, and that it runs: asked again, but not without a pause."""
+    bed, before = honest(), len(sim.seen("stop"))
+    task = tasks.task(tasks.container("m"))
+    bed.run_task(task)
+    lying = sim.fault("stop", Status(304), times=10**6)
+    bed.cp.send_payload(tasks.stopped(task))
+    lists = len(sim.seen("list"))
+    sim.wait(lambda: len(sim.seen("list")) > lists, 60 / DOCKER_SCALE + 6, "a minute of the agent's clock")
+    assert 2 <= len(sim.seen("stop")) - before <= 30
+    assert bed.cp.statuses(task["arn"]) == ["RUNNING"]
+    lying.release()
+    bed.cp.wait_task_status(task["arn"], "STOPPED")
+
+
 @pytest.mark.parametrize("at_once", [False, True])
 def test_out_of_memory(honest, sim, at_once):
     """A process inside is killed: no verdict while the container runs, nor when it ends well after all."""
