@@ -11,7 +11,7 @@ import pytest
 
 from ecsbed import netns, tasks
 from ecsbed.agent import memory_kib
-from ecsbed.bed import Bed
+from ecsbed.bed import with_bystander
 from ecsbed.httpd import Server
 from ecsbed.instance import wait_until
 
@@ -102,15 +102,9 @@ ANSWERS = {
 
 @pytest.fixture(scope="class")
 def shared_bed(instance, pki):
-    made = Bed(instance, pki, clock_scale=50, heartbeat=0.3)
-    made.cp.lossy = True
-    made.bystander = tasks.task(family="bystander")
-    try:
-        made.start()
-        made.run_task(made.bystander)
+    with with_bystander(instance, pki, clock_scale=50, heartbeat=0.3) as made:
+        made.cp.lossy = True
         yield made
-    finally:
-        made.close()
 
 
 class TestAnswers:

@@ -12,7 +12,7 @@ import pytest
 
 from ecsbed import tasks, websocket
 from ecsbed.agent import memory_kib
-from ecsbed.bed import Bed
+from ecsbed.bed import with_bystander
 from ecsbed.instance import wait_until
 
 LIMIT = 4 << 20     # of a message, common/websocket.h
@@ -21,14 +21,8 @@ LIMIT = 4 << 20     # of a message, common/websocket.h
 @pytest.fixture(scope="class")
 def shared_bed(instance, pki, request):
     """One agent for the tests of a class, with a task that none of them concerns."""
-    made = Bed(instance, pki, **request.cls.SETTINGS)
-    made.bystander = tasks.task(family="bystander")
-    try:
-        made.start()
-        made.run_task(made.bystander)
+    with with_bystander(instance, pki, **request.cls.SETTINGS) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture

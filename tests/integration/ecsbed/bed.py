@@ -2,6 +2,7 @@
 
 import contextlib
 
+from . import tasks
 from .agent import Agent
 from .controlplane import ACCESS_KEY, SECRET_KEY, ControlPlane
 from .dockerproxy import DockerProxy
@@ -77,3 +78,16 @@ class Bed:
     def close(self):
         self.cleanup.close()
         return self.cp.violations + self.cp.server.errors + self.imds.server.errors + self.agent.refused()
+
+
+@contextlib.contextmanager
+def with_bystander(instance, pki, **settings):
+    """A running bed for several tests, with a task that none of them concerns."""
+    made = Bed(instance, pki, **settings)
+    made.bystander = tasks.task(family="bystander")
+    try:
+        made.start()
+        made.run_task(made.bystander)
+        yield made
+    finally:
+        made.close()
