@@ -1,4 +1,4 @@
-// The traps of libcurl's CONNECT_ONLY with wslay (../shared/platform, section D) are marked "Trap n" where they are met.
+// The traps of libcurl's CONNECT_ONLY with wslay are marked "Trap n" where they are met.
 #include "common/websocket.h"
 
 #include "common/transport.h"
@@ -53,8 +53,9 @@ struct websocket {
 	bool held;     // the read callback stopped before curl had said "again"
 	bool progress; // bytes were written in this pass
 	bool eof;
-	int io_errno; // of a failed read or write
-	bool closing; // websocket_close was called
+	int io_errno;    // of a failed read or write
+	bool closing;    // websocket_close was called
+	bool discarding; // the peer broke the rules and is told; the rest of what it sends is thrown away
 	int closing_code;
 	char closing_reason[CLOSE_REASON_MAX + 1];
 	int close_code; // of the peer's close frame, 0: none yet
@@ -84,6 +85,7 @@ static int setup(struct websocket *ws, const struct websocket_options *options);
 static void drop_connection(struct websocket *ws);
 static void destroy(struct websocket *ws);
 static void want_io(struct websocket *ws);
+static void finish_violation(struct websocket *ws);
 
 struct websocket *websocket_open(struct loop *loop, const struct websocket_options *options,
 				 const struct websocket_callbacks *callbacks, void *arg)
@@ -270,7 +272,12 @@ static void on_write_timeout(void *arg)
 
 static void on_close_timeout(void *arg)
 {
-	timed_out(arg, "close frame not answered after", CLOSE_WAIT_MS);
+	struct websocket *ws = arg;
+
+	if (ws->discarding)
+		finish_violation(ws);
+	else
+		timed_out(ws, "close frame not answered after", CLOSE_WAIT_MS);
 }
 
 // --- connecting ---
@@ -480,6 +487,14 @@ static void handshake(struct websocket *ws)
 
 // --- frames ---
 
+static void note_end(struct websocket *ws, ssize_t n)
+{
+	if (n == 0)
+		ws->eof = true;
+	else if (n < 0 && n != -EAGAIN)
+		ws->io_errno = (int)-n;
+}
+
 static ssize_t frame_read(wslay_event_context_ptr frames, uint8_t *data, size_t size, int flags, void *arg)
 {
 	struct websocket *ws = arg;
@@ -503,10 +518,7 @@ static ssize_t frame_read(wslay_event_context_ptr frames, uint8_t *data, size_t 
 		ws->budget -= (size_t)n < ws->budget ? (size_t)n : ws->budget;
 		return n;
 	}
-	if (n == 0)
-		ws->eof = true;
-	else if (n != -EAGAIN)
-		ws->io_errno = (int)-n;
+	note_end(ws, n);
 	wslay_event_set_error(frames, n == -EAGAIN ? WSLAY_ERR_WOULDBLOCK : WSLAY_ERR_CALLBACK_FAILURE);
 	return -1;
 }
@@ -684,6 +696,29 @@ static void finish_violation(struct websocket *ws)
 	}
 }
 
+// A connection that is closed with bytes unread is reset, and the reset overtakes our close frame: the peer would not
+// learn what it did wrong. So the rest is read and thrown away until the peer ends, for as long as it has to answer.
+static void discard_rest(struct websocket *ws)
+{
+	char chunk[16 << 10];
+	size_t budget = READ_BUDGET;
+	ssize_t n;
+
+	if (!ws->discarding) {
+		ws->discarding = true;
+		timer_start(&ws->close_timer, CLOSE_WAIT_MS);
+	}
+	do {
+		n = read_bytes(ws, chunk, sizeof(chunk));
+		budget -= n > 0 ? (size_t)n : 0;
+	} while (n > 0 && budget >= sizeof(chunk));
+	note_end(ws, n);
+	if (ws->eof || ws->io_errno)
+		finish_violation(ws);
+	else
+		ws->held = n > 0;
+}
+
 // Ends the session if this pass has shown it to be over. True if it did.
 static bool check_end(struct websocket *ws)
 {
@@ -696,7 +731,7 @@ static bool check_end(struct websocket *ws)
 	else if (ws->eof)
 		finish_eof(ws);
 	else if (!ws->close_code && !wslay_event_get_read_enabled(ws->frames) && flushed)
-		finish_violation(ws);
+		discard_rest(ws);
 	return ws->state == STATE_ENDED; // NOLINT(clang-analyzer-unix.Malloc): as in on_io
 }
 
@@ -706,8 +741,8 @@ static void want_io(struct websocket *ws)
 	bool full = wslay_event_get_queued_msg_count(ws->frames) > PENDING_FRAMES_MAX;
 	bool pending = wslay_event_want_write(ws->frames);
 
-	watch_set(ws->watch,
-		  (wslay_event_get_read_enabled(ws->frames) && !full ? LOOP_READ : 0u) | (pending ? LOOP_WRITE : 0u));
+	watch_set(ws->watch, (ws->discarding || (wslay_event_get_read_enabled(ws->frames) && !full) ? LOOP_READ : 0u) |
+				     (pending ? LOOP_WRITE : 0u));
 	if (!pending)
 		timer_stop(&ws->write_timer);
 	else if (ws->write_ms && (ws->progress || !timer_running(&ws->write_timer)))
@@ -723,7 +758,7 @@ static void pump(struct websocket *ws)
 	enter(ws);
 	ws->budget = READ_BUDGET;
 	ws->held = false;
-	r = wslay_event_recv(ws->frames);
+	r = ws->discarding ? 0 : wslay_event_recv(ws->frames);
 	if (r == WSLAY_ERR_NOMEM) {
 		fputs("out of memory\n", stderr);
 		abort();

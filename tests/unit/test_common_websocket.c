@@ -42,7 +42,8 @@ static struct peer peer;
 			p->failed_line = __LINE__;   \
 	} while (0)
 
-static void put(struct peer *p, const void *data, size_t len)
+// False: the connection has ended before all was sent.
+static bool put(struct peer *p, const void *data, size_t len)
 {
 	const char *from = data;
 
@@ -50,10 +51,11 @@ static void put(struct peer *p, const void *data, size_t len)
 		ssize_t n = p->ssl ? SSL_write(p->ssl, from, (int)len) : send(p->fd, from, len, MSG_NOSIGNAL);
 
 		if (n <= 0)
-			return;
+			return false;
 		from += n;
 		len -= (size_t)n;
 	}
+	return true;
 }
 
 static void put_text(struct peer *p, const char *text)
@@ -705,6 +707,21 @@ static void script_oversize(struct peer *p)
 	expect_close(p, 1009);
 }
 
+// Sends all of a message too large before it reads: it gets the client's verdict and no reset.
+static void script_oversize_in_whole(struct peer *p)
+{
+	const size_t len = WEBSOCKET_MESSAGE_MAX + (2 << 20);
+	_cleanup_free_ char *text = xcalloc(1, len);
+	struct buf out = {0};
+
+	shake_hands(p);
+	frame_head(&out, TEXT, len);
+	buf_append(&out, text, len);
+	EXPECT(put(p, out.data, out.len));
+	buf_free(&out);
+	expect_close(p, 1009);
+}
+
 // Small fragments, each with its own piece of memory: refused by their number.
 static void script_fragments(struct peer *p)
 {
@@ -748,11 +765,9 @@ static void test_violations(void **state)
 	static const struct {
 		void (*script)(struct peer *);
 		int code;
-	} cases[] = {{script_oversize, EMSGSIZE},
-		     {script_fragments, EMSGSIZE},
-		     {script_rsv, EPROTO},
-		     {script_bad_utf8, EBADMSG},
-		     {script_bad_close_code, EPROTO}};
+	} cases[] = {{script_oversize, EMSGSIZE},  {script_oversize_in_whole, EMSGSIZE},
+		     {script_fragments, EMSGSIZE}, {script_rsv, EPROTO},
+		     {script_bad_utf8, EBADMSG},   {script_bad_close_code, EPROTO}};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
