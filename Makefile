@@ -30,7 +30,7 @@ endif
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS    = $(shell pkg-config --libs $(PKGS)) -lwslay -lm
 
-COMMON     := $(wildcard common/*.c)
+COMMON     := $(wildcard common/*.c common/aws/*.c)
 ENDPOINT   := $(wildcard agent/endpoint/server/*.c)
 AGENT_LIB  := $(filter-out agent/main.c,$(wildcard agent/*.c)) \
               $(foreach d,config aws control docker engine endpoint,$(wildcard agent/$(d)/*.c)) $(wildcard cgroups/*.c)
@@ -95,8 +95,8 @@ FORCE:
 # The commit and the install path are known to one file only.
 $(B)/commit: FORCE
 	@echo '$(GIT_HASH)' | cmp -s - $@ || { mkdir -p $(B); echo '$(GIT_HASH)' > $@; }
-$(B)/agent/version.o: $(B)/commit
-$(B)/agent/version.o: CPPFLAGS += -DECSD_COMMIT='"$(GIT_HASH)"' -DECSD_LIBEXECDIR='"$(LIBEXECDIR)"'
+$(B)/common/version.o: $(B)/commit
+$(B)/common/version.o: CPPFLAGS += -DECSD_COMMIT='"$(GIT_HASH)"' -DECSD_LIBEXECDIR='"$(LIBEXECDIR)"'
 
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libagent.a $(B)/libendpoint.a $(B)/libcommon.a
 	@echo "  LD    $@"

@@ -5,7 +5,7 @@
 #include "common/util.h"
 #include "control/instance.h"
 #include "docker/docker.h"
-#include "version.h"
+#include "common/version.h"
 #include <curl/curl.h>
 
 #define HEALTHCHECK_TIMEOUT_MS 25000

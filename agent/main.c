@@ -3,9 +3,9 @@
 // agent/control nothing of Docker.
 
 #include "arguments.h"
-#include "aws/aws_json.h"
-#include "aws/credentials.h"
-#include "aws/imds.h"
+#include "common/aws/aws_json.h"
+#include "common/aws/credentials.h"
+#include "common/aws/imds.h"
 #include "commands.h"
 #include "common/crash_point.h"
 #include "common/backoff.h"
@@ -26,7 +26,7 @@
 #include "engine/introspect.h"
 #include "logs.h"
 #include "task_limits.h"
-#include "version.h"
+#include "common/version.h"
 #include <curl/curl.h>
 #include <signal.h>
 #include <sys/resource.h>

@@ -1,6 +1,6 @@
 #include "aws/ecr.h"
 
-#include "aws/aws_json.h"
+#include "common/aws/aws_json.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/util.h"

@@ -2,7 +2,7 @@
 // are held in memory only.
 #pragma once
 
-#include "aws/credentials.h"
+#include "common/aws/credentials.h"
 #include "common/http.h"
 #include "common/loop.h"
 

@@ -1,7 +1,7 @@
 // A registry login kept in AWS Secrets Manager: GetSecretValue with a task's execution role (task-engine.md §15.3).
 #pragma once
 
-#include "aws/credentials.h"
+#include "common/aws/credentials.h"
 #include "common/http.h"
 #include "common/loop.h"
 

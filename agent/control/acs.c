@@ -1,5 +1,5 @@
 #include "control/acs_private.h"
-#include "aws/sigv4.h"
+#include "common/aws/sigv4.h"
 #include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"

@@ -3,7 +3,7 @@
 #include "common/http.h"
 #include "common/util.h"
 #include "common/websocket.h"
-#include "version.h"
+#include "common/version.h"
 #include <ctype.h>
 #include <errno.h>
 #include <strings.h>

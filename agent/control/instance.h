@@ -2,8 +2,8 @@
 // from IMDS, region, endpoint, registration (§7), the capability list (§8, only what is true today).
 #pragma once
 
-#include "aws/aws_json.h"
-#include "aws/imds.h"
+#include "common/aws/aws_json.h"
+#include "common/aws/imds.h"
 #include "common/error.h"
 #include "config/config.h"
 

@@ -1,7 +1,7 @@
 // What instance.c (identification), register.c and poll_endpoint.c share.
 #pragma once
 
-#include "aws/credentials.h"
+#include "common/aws/credentials.h"
 #include "common/backoff.h"
 #include "common/loop.h"
 #include "control/instance.h"

@@ -2,7 +2,7 @@
 // (configuration.md §1.1) and the cloud-init guard (control-plane.md §3 step 4).
 #pragma once
 
-#include "aws/imds.h"
+#include "common/aws/imds.h"
 #include "config/config.h"
 
 #define CLOUD_INIT_RESULT "/var/lib/cloud/data/result.json"

@@ -4,7 +4,7 @@
 #include "common/util.h"
 #include "common/wire.h"
 #include "endpoint_link.h"
-#include "version.h"
+#include "common/version.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>

@@ -2,7 +2,7 @@
 #include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"
-#include "version.h"
+#include "common/version.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

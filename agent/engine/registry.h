@@ -2,7 +2,7 @@
 // agent's own or the task's execution role, or from Secrets Manager. Logins are secret: in memory only, never logged.
 #pragma once
 
-#include "aws/credentials.h"
+#include "common/aws/credentials.h"
 #include "common/http.h"
 #include "common/loop.h"
 #include "endpoint/endpoint.h"

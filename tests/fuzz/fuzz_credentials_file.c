@@ -1,5 +1,5 @@
 // The shared credentials file.
-#include "agent/aws/credentials_file.c"
+#include "common/aws/credentials_file.c"
 #include "fuzz.h"
 
 static void check_value(const char *value)

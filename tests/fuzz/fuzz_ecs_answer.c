@@ -1,5 +1,5 @@
 // Answers of the ECS API, good and bad. Input: the X-Amzn-ErrorType header up to a newline, then the body.
-#include "agent/aws/aws_json.c"
+#include "common/aws/aws_json.c"
 #include "fuzz.h"
 
 static const char *error_type;

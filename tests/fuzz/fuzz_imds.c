@@ -1,5 +1,5 @@
 // What instance metadata says about the role: its name, and its credentials document.
-#include "agent/aws/credentials_imds.c"
+#include "common/aws/credentials_imds.c"
 #include "fuzz.h"
 
 static char *asked_path;

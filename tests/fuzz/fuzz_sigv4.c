@@ -1,5 +1,5 @@
 // Canonical requests of any path, query and header. Input: lines for path, query, header values and body.
-#include "agent/aws/sigv4.h"
+#include "common/aws/sigv4.h"
 #include "fuzz.h"
 
 static const struct aws_credentials credentials = {

@@ -1,8 +1,8 @@
 // The chain of credentials providers: what each reads, which wins, refresh and failure.
 #include "test_aws_server.h"
 
-#include "aws/credentials.h"
-#include "aws/imds.h"
+#include "common/aws/credentials.h"
+#include "common/aws/imds.h"
 #include <errno.h>
 
 static struct server server;

@@ -1,7 +1,7 @@
 // ECR tokens: one request for all who ask at the same time, the cache and its limits, broken answers.
 #include "test_aws_server.h"
 
-#include "aws/aws_json.h"
+#include "common/aws/aws_json.h"
 #include "aws/ecr.h"
 
 static struct server server;

@@ -1,7 +1,7 @@
 // Instance metadata: tokens, the fall-back to version 1, retries, bounds.
 #include "test_aws_server.h"
 
-#include "aws/imds.h"
+#include "common/aws/imds.h"
 #include <errno.h>
 
 #define SCALE 5.0

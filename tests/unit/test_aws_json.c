@@ -2,9 +2,9 @@
 // names of endpoints and of the agent.
 #include "test_aws_server.h"
 
-#include "aws/aws_json.h"
-#include "aws/sigv4.h"
-#include "version.h"
+#include "common/aws/aws_json.h"
+#include "common/aws/sigv4.h"
+#include "common/version.h"
 #include <errno.h>
 #include <strings.h>
 #include <sys/syscall.h>

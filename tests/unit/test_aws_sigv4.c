@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "aws/sigv4.h"
+#include "common/aws/sigv4.h"
 #include "common/json.h"
 #include "common/util.h"
 #include <dirent.h>

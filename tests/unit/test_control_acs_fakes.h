@@ -2,7 +2,7 @@
 #pragma once
 
 #include "test_control_fakes.h"
-#include "aws/credentials.h"
+#include "common/aws/credentials.h"
 #include "common/websocket.h"
 #include "control/acs.h"
 #include "control/acs_messages.h"

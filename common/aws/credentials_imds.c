@@ -1,6 +1,6 @@
 // The role of the instance's profile, from instance metadata (control-plane.md §6).
-#include "aws/credentials_provider.h"
-#include "aws/imds.h"
+#include "common/aws/credentials_provider.h"
+#include "common/aws/imds.h"
 #include "common/json.h"
 #include "common/util.h"
 #include <ctype.h>

@@ -2,7 +2,7 @@
 // Tested with every case of AWS's public test suite (tests/unit/sigv4) and against botocore's signer.
 #pragma once
 
-#include "aws/credentials.h"
+#include "common/aws/credentials.h"
 #include "common/error.h"
 #include "common/http.h"
 #include <stdbool.h>

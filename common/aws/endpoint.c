@@ -1,7 +1,7 @@
 // Where the ECS API of a region is, and by what name the agent speaks to it.
-#include "aws/aws_json.h"
+#include "common/aws/aws_json.h"
 #include "common/util.h"
-#include "version.h"
+#include "common/version.h"
 #include <ctype.h>
 #include <errno.h>
 #include <regex.h>

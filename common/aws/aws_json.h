@@ -2,7 +2,7 @@
 // (control-plane.md §1.3-1.4, state-changes.md §6.1).
 #pragma once
 
-#include "aws/credentials.h"
+#include "common/aws/credentials.h"
 #include "common/error.h"
 #include "common/http.h"
 #include "common/json.h"

@@ -1,7 +1,7 @@
-// What the chain (credentials.c) knows of a source of credentials; private to agent/aws.
+// What the chain (credentials.c) knows of a source of credentials; private to common/aws.
 #pragma once
 
-#include "aws/credentials.h"
+#include "common/aws/credentials.h"
 
 struct credentials_fetch;
 

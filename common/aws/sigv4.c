@@ -1,4 +1,4 @@
-#include "aws/sigv4.h"
+#include "common/aws/sigv4.h"
 #include "common/util.h"
 #include <ctype.h>
 #include <openssl/crypto.h>

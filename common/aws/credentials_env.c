@@ -1,4 +1,4 @@
-#include "aws/credentials_provider.h"
+#include "common/aws/credentials_provider.h"
 #include "common/util.h"
 #include <errno.h>
 

@@ -1,4 +1,4 @@
-#include "version.h"
+#include "common/version.h"
 
 const char ecsd_version[] = ECSD_VERSION;
 const char ecsd_commit[] = ECSD_COMMIT;

@@ -1,7 +1,7 @@
-#include "aws/imds.h"
+#include "common/aws/imds.h"
 #include "common/log.h"
 #include "common/util.h"
-#include "version.h"
+#include "common/version.h"
 #include <errno.h>
 #include <strings.h>
 

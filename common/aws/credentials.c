@@ -1,5 +1,5 @@
-#include "aws/credentials.h"
-#include "aws/credentials_provider.h"
+#include "common/aws/credentials.h"
+#include "common/aws/credentials_provider.h"
 #include "common/log.h"
 #include "common/util.h"
 #include <errno.h>

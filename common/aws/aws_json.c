@@ -1,5 +1,5 @@
-#include "aws/aws_json.h"
-#include "aws/sigv4.h"
+#include "common/aws/aws_json.h"
+#include "common/aws/sigv4.h"
 #include "common/log.h"
 #include "common/util.h"
 #include <curl/curl.h>

@@ -1,5 +1,5 @@
 // The shared credentials file of AWS tools: INI with one section for each profile.
-#include "aws/credentials_provider.h"
+#include "common/aws/credentials_provider.h"
 #include "common/util.h"
 #include <errno.h>
 #include <openssl/crypto.h>
