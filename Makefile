@@ -32,6 +32,7 @@ PKG_LIBS    = $(shell pkg-config --libs $(PKGS)) -lwslay -lm
 
 COMMON     := $(wildcard common/*.c common/aws/*.c)
 ENDPOINT   := $(wildcard agent/endpoint/server/*.c)
+LOGGING    := $(wildcard logging/*.c)
 AGENT_LIB  := $(filter-out agent/main.c,$(wildcard agent/*.c)) \
               $(foreach d,config aws control docker engine endpoint,$(wildcard agent/$(d)/*.c)) $(wildcard cgroups/*.c)
 
@@ -71,6 +72,7 @@ build: $(B)/ecsd $(B)/ecs-endpoint ## compile ecsd and ecs-endpoint into build/
 $(B)/libcommon.a: $(call obj,$(COMMON))
 $(B)/libagent.a: $(call obj,$(AGENT_LIB))
 $(B)/libendpoint.a: $(call obj,$(filter-out agent/endpoint/server/main.c,$(ENDPOINT)))
+$(B)/liblogging.a: $(call obj,$(filter-out logging/main.c,$(LOGGING)))
 %.a:
 	@rm -f $@
 	@echo "  AR    $@"
@@ -98,12 +100,12 @@ $(B)/commit: FORCE
 $(B)/common/version.o: $(B)/commit
 $(B)/common/version.o: CPPFLAGS += -DECSD_COMMIT='"$(GIT_HASH)"' -DECSD_LIBEXECDIR='"$(LIBEXECDIR)"'
 
-$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libagent.a $(B)/libendpoint.a $(B)/libcommon.a
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libagent.a $(B)/libendpoint.a $(B)/liblogging.a $(B)/libcommon.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
 
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/setup.o $(filter %.o,$(FUZZ_MAIN)) \
-		$(B)/libagent.a $(B)/libendpoint.a $(B)/libcommon.a
+		$(B)/libagent.a $(B)/libendpoint.a $(B)/liblogging.a $(B)/libcommon.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) $(filter -%,$(FUZZ_MAIN)) -o $@ $^ $(PKG_LIBS)
 
