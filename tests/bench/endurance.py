@@ -1,6 +1,7 @@
 """What an agent has more of after many tasks and many lost connections than before: descriptors, private dirty
-memory, rows of the database. Both parts start with some of the same, so that what is made once has been made;
-"before" is the most there was in that time, as the number of connections kept open varies up to its bound."""
+memory, rows of the database. Both parts start with some of the same, until more of it brings no more of anything: what
+is made once has been made then, and as many connections were kept open as there ever are. "Before" is the most there
+was in that time. Something that grows with each task or connection goes on growing and shows afterwards."""
 
 import os
 import shutil
@@ -12,7 +13,9 @@ from subject import settle, tasks
 from ecsbed.instance import wait_until
 
 BATCH = 50
-WARM_UP = 200
+WARM_UP = 50             # of a part; so many parts without anything more end it, or so many in all
+WARM_UP_SAME = 4
+WARM_UP_PARTS = 16
 TASKS_CLOCK = 20        # times real: a task's minute until its clean-up takes three seconds
 # Times real: a session of a minute, after which a clean end costs no wait, takes an eighth of a second.
 SESSIONS_CLOCK = 480
@@ -62,12 +65,16 @@ def state(run):
 
 
 def warmed_up(run, part):
-    """The most of each there was after quarters of the warm-up."""
-    states = []
-    for _ in range(4):
-        part(run, WARM_UP // 4)
-        states.append(state(run))
-    return tuple(map(max, zip(*states)))
+    """The most of each there was, once some parts of the warm-up in a row have brought no more of any."""
+    most, same = (0, 0, 0), 0
+    for _ in range(WARM_UP_PARTS):
+        part(run, WARM_UP)
+        now = state(run)
+        same = 0 if any(new > old for new, old in zip(now, most)) else same + 1
+        most = tuple(map(max, most, now))
+        if same == WARM_UP_SAME:
+            break
+    return most
 
 
 def measure_tasks(subject, count):
