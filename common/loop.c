@@ -232,7 +232,8 @@ static struct watch *watch_create(struct loop *loop, int fd, short events, void 
 
 static short event_flags(unsigned events)
 {
-	return (short)(EV_PERSIST | (events & LOOP_READ ? EV_READ : 0) | (events & LOOP_WRITE ? EV_WRITE : 0));
+	return (short)(EV_PERSIST | (events & LOOP_READ ? EV_READ : 0) | (events & LOOP_WRITE ? EV_WRITE : 0) |
+		       (events & LOOP_EDGE ? EV_ET : 0));
 }
 
 struct watch *watch_new(struct loop *loop, int fd, unsigned events, void (*callback)(int, unsigned, void *), void *arg)

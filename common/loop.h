@@ -46,7 +46,8 @@ bool timer_running(const struct timer *timer);
 void timer_done(struct timer *timer); // stops it and frees what it holds; the struct may then go
 
 // --- descriptors and signals ---
-enum { LOOP_READ = 1, LOOP_WRITE = 2 };
+// LOOP_EDGE: called when more comes, not as long as something is there (for readers that leave bytes where they are).
+enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_EDGE = 4 };
 struct watch;
 struct watch *watch_new(struct loop *loop, int fd, unsigned events,
 			void (*callback)(int fd, unsigned events, void *arg), void *arg);
