@@ -1,4 +1,5 @@
-#include "confine.h"
+#include "common/confine.h"
+
 #include "common/log.h"
 #include "common/sanitizer.h"
 #include "common/util.h"
@@ -27,34 +28,31 @@
 #define CALLS_MAX 1024           // system call numbers that are told apart
 #define F2FS_FEATURES 0x8004f50c // F2FS_IOC_GET_FEATURES: SQLite asks, where it is built for that file system
 
-// Root's files are its own; this one is for what an operator has given to somebody else (data, logs, Docker's socket).
-static const cap_value_t kept = CAP_DAC_OVERRIDE;
-
 static struct {
 	int fds[2]; // numbers of refused calls, from the signal handler to the loop
 	struct watch *watch;
 	atomic_uint seen[CALLS_MAX / 32];
 } refused = {.fds = {-1, -1}};
 
-static int drop_capabilities(void);
-static int install_filter(void);
-static int add_rules(scmp_filter_ctx filter);
+static int drop_capabilities(cap_value_t kept);
+static int install_filter(const struct confine_options *options);
+static int add_rules(scmp_filter_ctx filter, const struct confine_options *options);
 static void on_refused(int signal, siginfo_t *info, void *context);
 static void set_result(ucontext_t *context, int result);
 static void report(int fd, unsigned events, void *arg);
 
-void confine(bool filter)
+void confine(const struct confine_options *options)
 {
-	int r = drop_capabilities();
+	int r = drop_capabilities(options->kept);
 	if (r < 0)
 		log_warn("capabilities are not dropped", "error=%s", strerror(-r));
 	// AddressSanitizer's search for leaks at the end clones and traces its process: then all but the filter is done.
-	if (!filter || WITH_ADDRESS_SANITIZER) {
+	if (!options->filter || WITH_ADDRESS_SANITIZER) {
 		log_warn("system calls are not filtered", "reason=%s",
-			 filter ? "a build with sanitizers" : "ECSD_SYSCALL_FILTER");
+			 options->filter ? "a build with sanitizers" : options->switch_name);
 		return;
 	}
-	r = install_filter();
+	r = install_filter(options);
 	if (r < 0)
 		log_warn("system calls are not filtered", "error=%s", strerror(-r));
 }
@@ -74,7 +72,7 @@ void confine_watch_end(void)
 
 // --- capabilities ---
 
-static int drop_capabilities(void)
+static int drop_capabilities(cap_value_t kept)
 {
 	cap_flag_value_t has = CAP_CLEAR;
 	cap_t now = cap_get_proc(), then = cap_init();
@@ -98,7 +96,7 @@ static int drop_capabilities(void)
 
 // --- system calls ---
 
-static int install_filter(void)
+static int install_filter(const struct confine_options *options)
 {
 	struct sigaction action = {.sa_sigaction = on_refused, .sa_flags = SA_SIGINFO};
 	if (pipe2(refused.fds, O_CLOEXEC | O_NONBLOCK) < 0 || sigaction(SIGSYS, &action, NULL) < 0)
@@ -109,14 +107,14 @@ static int install_filter(void)
 	seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); // fails before libseccomp 2.5: slower, no less strict
 	int r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 	if (r == 0)
-		r = add_rules(filter);
+		r = add_rules(filter, options);
 	if (r == 0)
 		r = seccomp_load(filter);
 	seccomp_release(filter);
 	return r;
 }
 
-// What ecsd, libcurl and its resolver thread, OpenSSL, SQLite, libevent, sd-bus and the C library (name service
+// What ecsd, ecs-logd, libcurl and its resolver thread, OpenSSL, SQLite, libevent, sd-bus and the C library (name service
 // modules among it) call on any distribution. A call that only some versions make is here too: a refused one
 // is an error that a version without it would not have had.
 // clang-format off
@@ -159,7 +157,7 @@ static const int allowed[] = {
 };
 // clang-format on
 
-static int add_rules(scmp_filter_ctx filter)
+static int add_rules(scmp_filter_ctx filter, const struct confine_options *options)
 {
 	const unsigned thread = CLONE_THREAD | CLONE_VM;
 	const struct {
@@ -194,6 +192,8 @@ static int add_rules(scmp_filter_ctx filter)
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(allowed); i++)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
+	for (size_t i = 0; r == 0 && i < options->call_count; i++)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, options->calls[i], 0);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(limited); i++)
 		r = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, limited[i].call, limited[i].count, limited[i].args);
 	// Its flags are out of a filter's sight; the C library then takes clone.

@@ -105,7 +105,7 @@ struct config {
 	uint32_t metadata_rps_steady, metadata_rps_burst; // ECS_TASK_METADATA_RPS_LIMIT 40,60
 	char *healthcheck_host;                           // ECS_AGENT_HEALTHCHECK_HOST, default localhost
 
-	bool syscall_filter; // ECSD_SYSCALL_FILTER (ours): agent/confine.h
+	bool syscall_filter; // ECSD_SYSCALL_FILTER (ours): common/confine.h
 	double clock_scale;  // ECSD_CLOCK_SCALE (ours, tests): all timers run so many times faster
 
 	unsigned char given[CONFIG_OPTIONS_MAX]; // for each row of the table: whence the value; private to agent/config
