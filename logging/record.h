@@ -34,3 +34,6 @@ enum record_step {
 // The first record of a stream. Where bytes end in what might be the start of a header after garbage, those are not counted
 // as garbage yet.
 enum record_step record_next(const void *data, size_t len, size_t *used, struct record *record);
+// How many bytes to skip at least, and at least one, from data that is no record: up to the next plausible header or the
+// end. For a reader that knows more than record_next: a record that claims more than fits into the pipe never becomes whole.
+size_t record_resync(const void *data, size_t len);

@@ -60,14 +60,15 @@ int spool_store_settings(struct spool *spool, json_object *settings, struct erro
 json_object *spool_settings(struct spool *spool);          // a new reference; NULL: none, or unreadable
 void spool_set_limit(struct spool *spool, uint64_t bytes); // 0: the store's
 
-// Which FIFO the bytes come from, so that a reader that died between appending and consuming can tell
-// whether the FIFO still begins with what is here already (spool_last_matches).
 // Appends whole records, `count` of them, exactly as framed; len at most SPOOL_BATCH_MAX or one record. first_ns and
-// last_ns: time stamps of the first and the last, for reports of loss. 0, -ENOSPC (full; see spool_full), or the errno of
-// the disk after which the spool is as before.
+// last_ns: time stamps of the first and the last, for reports of loss. fifo: which one the bytes come from, so that a reader
+// that died between appending and consuming can tell whether the FIFO still begins with what is here already
+// (spool_last_matches). 0; with SPOOL_FULL_REFUSE also -ENOSPC (full) or the errno of the disk, after which the spool is
+// as before and on_room follows. An error of the disk is a full spool for a second.
 int spool_append(struct spool *spool, uint32_t fifo, const void *records, size_t len, unsigned count, int64_t first_ns,
 		 int64_t last_ns, enum spool_full when_full);
-// True if data begins with the last batch of this FIFO, whose length goes to *len: it was appended and not consumed.
+// True if data begins with the last batch of this FIFO, or with what a reader that died had left of it: *len bytes were
+// appended and not consumed.
 bool spool_last_matches(struct spool *spool, uint32_t fifo, const void *data, size_t size, size_t *len);
 // Notes records lost in front of the spool: garbage in the FIFO, gaps, no room. Told as an item in its place, as
 // soon as there is room for it.
@@ -75,6 +76,7 @@ enum spool_loss_reason { SPOOL_LOST_FULL, SPOOL_LOST_GARBAGE, SPOOL_LOST_DAMAGED
 void spool_lose(struct spool *spool, enum spool_loss_reason reason, uint64_t lines, uint64_t bytes, int64_t first_ns,
 		int64_t last_ns);
 // The stream has ended (StopLogging, end-of-file): an item that tells the reader to flush what is unfinished.
+// 0, or a negative errno: then it is written as soon as that works.
 int spool_append_end(struct spool *spool);
 
 uint64_t spool_head(const struct spool *spool);     // the oldest position not confirmed
@@ -82,9 +84,11 @@ uint64_t spool_tail(const struct spool *spool);     // the position the next ite
 uint64_t spool_bytes(const struct spool *spool);    // on disk
 int64_t spool_oldest_ns(const struct spool *spool); // time stamp of about the oldest item not confirmed; 0: none
 bool spool_has_room(const struct spool *spool);     // spool_append would not refuse a batch
-// Called when there is room again after -ENOSPC, and when items have been appended. One each.
+// Called when there is room again after spool_append refused, when items have been appended, and when the cursor has moved.
+// One each; in a turn of their own, in which the spool may be closed or removed.
 void spool_on_room(struct spool *spool, void (*callback)(void *arg), void *arg);
 void spool_on_append(struct spool *spool, void (*callback)(void *arg), void *arg);
+void spool_on_confirm(struct spool *spool, void (*callback)(void *arg), void *arg);
 // All before `position` is delivered (or given up): the cursor moves, whole segments before it go.
 void spool_confirm(struct spool *spool, uint64_t position);
 
@@ -95,7 +99,7 @@ enum spool_item_kind {
 };
 struct spool_loss {
 	enum spool_loss_reason reason;
-	uint64_t lines, bytes; // lines 0: not known
+	uint64_t lines, bytes; // records, and bytes of them as framed; 0: not known
 	int64_t first_ns, last_ns;
 };
 struct spool_item {
@@ -105,7 +109,9 @@ struct spool_item {
 	struct spool_loss loss;
 };
 
-// Reads in order. Memory: one batch (at most SPOOL_BATCH_MAX, or one record), freed by spool_reader_rest.
+// Reads in order; position + 1 of an item is what confirms it. A loss stands for all numbers up to its own.
+// Memory: one batch (at most SPOOL_BATCH_MAX, or one record), freed by spool_reader_rest, as is the descriptor.
+// Freed before the spool is closed.
 struct spool_reader *spool_reader_new(struct spool *spool); // at the head
 struct spool_reader *spool_reader_free(struct spool_reader *reader);
 bool spool_reader_next(struct spool_reader *reader, struct spool_item *item); // false: nothing more for now
