@@ -46,10 +46,10 @@ size_t event_text_unfinished(const char *text, size_t len)
 	for (size_t back = 1; back <= 3 && back <= len; back++) {
 		unsigned char c = (unsigned char)text[len - back];
 
-		if (c < 0x80)
-			return 0;
-		if (c < 0xc0)
+		if (c >= 0x80 && c < 0xc0)
 			continue;
+		if (c < 0xc2 || c > 0xf4)
+			return 0;
 		size_t whole = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
 		return back < whole ? back : 0;
 	}

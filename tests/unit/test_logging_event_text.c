@@ -76,6 +76,8 @@ static void unfinished_characters(void **state)
 		{"\xf0\x9f\x99", 3},
 		{EMOJI, 0},
 		{"\xe2\x82", 2},
+		{"\xff\x82", 0},
+		{"\xc1", 0},
 		{"\x80\x80\x80", 0},
 		{"\xe2\x82\xac", 0},
 		{"\xf0\x9f"
