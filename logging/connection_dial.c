@@ -231,16 +231,20 @@ static int connect_to(struct dial *dial, const struct sockaddr_storage *to, sock
 	return errno == EINPROGRESS ? 0 : -errno;
 }
 
+static bool tls_failed(struct dial *dial)
+{
+	error_wrap(&dial->error, "TLS with %s%s", dial->target, dial->address);
+	return false;
+}
+
 // False: this address did not do. True: it did, or waits, and the dial may be gone.
 static bool shake_hands(struct dial *dial)
 {
 	unsigned events = 0;
 	int r = tls_handshake(dial->tls, &events, &dial->error);
 
-	if (r < 0) {
-		error_wrap(&dial->error, "TLS with %s%s", dial->target, dial->address);
-		return false;
-	}
+	if (r < 0)
+		return tls_failed(dial);
 	if (r == 0)
 		watch_set(dial->watch, events);
 	else
@@ -257,7 +261,7 @@ static bool connected(struct dial *dial)
 	if (!dial->watch)
 		dial->watch = watch_new(dial->loop, dial->fd, LOOP_READ, on_event, dial);
 	dial->tls = tls_new(dial->options, dial->fd, &dial->error);
-	return dial->tls && shake_hands(dial);
+	return dial->tls ? shake_hands(dial) : tls_failed(dial);
 }
 
 static bool try_address(struct dial *dial, const struct sockaddr_storage *to, socklen_t len)

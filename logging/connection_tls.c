@@ -243,7 +243,7 @@ static int no_password(char *buffer, int size, int writing, void *arg)
 
 static const char *ssl_reason(void)
 {
-	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+	const char *reason = ERR_reason_error_string(ERR_peek_error());
 
 	return reason ? reason : "not valid";
 }
@@ -271,8 +271,10 @@ static int load_key(SSL_CTX *context, const struct connection_options *options, 
 		r = check_readable("TLS key", key, err);
 	if (r < 0)
 		return r;
+	ERR_clear_error();
 	if (SSL_CTX_use_certificate_chain_file(context, cert) != 1)
 		return error_set(err, EINVAL, "the TLS certificate %s cannot be used: %s", cert, ssl_reason());
+	ERR_clear_error();
 	SSL_CTX_set_default_passwd_cb(context, no_password);
 	SSL_CTX_set_default_passwd_cb_userdata(context, &encrypted);
 	r = SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM);
@@ -280,7 +282,7 @@ static int load_key(SSL_CTX *context, const struct connection_options *options, 
 	SSL_CTX_set_default_passwd_cb(context, NULL);
 	if (encrypted)
 		return error_set(err, EINVAL, "the TLS key %s is encrypted, which is not supported", key);
-	if (r != 1 && ERR_GET_REASON(ERR_peek_last_error()) != X509_R_KEY_VALUES_MISMATCH)
+	if (r != 1 && ERR_GET_REASON(ERR_peek_error()) != X509_R_KEY_VALUES_MISMATCH)
 		return error_set(err, EINVAL, "the TLS key %s cannot be used: %s", key, ssl_reason());
 	if (r != 1 || SSL_CTX_check_private_key(context) != 1)
 		return error_set(err, EINVAL, "the TLS key %s does not belong to the certificate %s", key, cert);
