@@ -14,7 +14,8 @@
 #include "logging/settings.h"
 #include "logging/spool.h"
 
-struct cloudwatch; // cloudwatch.h: what all awslogs streams share (clients, credentials, groups known to exist)
+struct fluentd_settings; // fluentd.h
+struct cloudwatch;       // cloudwatch.h: what all awslogs streams share (clients, credentials, groups known to exist)
 
 // What ecs-logd has for all destinations. Borrowed; outlives them.
 struct destination_host {
@@ -22,6 +23,7 @@ struct destination_host {
 	struct http_client *http;
 	struct pool *pool;
 	struct cloudwatch *cloudwatch;
+	const struct fluentd_settings *fluentd; // the operator's; NULL: none
 };
 
 struct destination;
