@@ -175,7 +175,10 @@ bench: deps ## what ecsd costs, as one table (ROWS=launch,idle a part; AGENT=/pa
 	@$(MAKE) --no-print-directory -s -j2 build build-bench
 	@ECSD_BUILD=$(abspath $(B)) /usr/bin/python3 tests/bench/bench.py
 
-build-bench: $(B)/tests/bench/relay $(B)/tests/bench/responder
+build-bench: $(B)/tests/bench/relay $(B)/tests/bench/responder $(B)/tests/bench/spool_bench
+$(B)/tests/bench/spool_bench: $(B)/tests/bench/spool_bench.o $(B)/liblogging.a $(B)/libcommon.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 $(B)/tests/bench/%: $(B)/tests/bench/%.o
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -levent_core -levent_extra

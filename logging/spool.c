@@ -438,6 +438,7 @@ static int new_segment(struct spool *spool)
 	spool_segment_path(spool, &segment, path);
 	if (!spool->made && mkdirat(spool->store->fd, spool->id, 0700) < 0 && errno != EEXIST)
 		return -errno;
+	spool->new_directory = spool->new_directory || !spool->made;
 	spool->made = true;
 	spool->fd = openat(spool->store->fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (spool->fd < 0) {
@@ -511,8 +512,9 @@ static void sync_now(struct spool *spool)
 	job->cursor_fd = take_fd(&spool->cursor_fd);
 	if (spool->new_entry) {
 		job->dir_fd = openat(spool->store->fd, spool->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		job->store_dir = true;
+		job->store_dir = spool->new_directory;
 		spool->new_entry = job->dir_fd < 0;
+		spool->new_directory = false;
 	}
 	sync_push(spool->store->sync, job);
 }

@@ -58,7 +58,7 @@ struct spool {
 	uint64_t oldest_at;            // UINT64_MAX: not known
 	struct segment oldest_scanned; // .size: up to which offset batches are older than oldest_at
 	// Syncing: since when and how much.
-	bool is_dirty, new_entry, is_waiting;
+	bool is_dirty, new_entry, new_directory, is_waiting;
 	uint64_t dirty_since;
 	size_t unsynced;
 	TAILQ_ENTRY(spool) dirty, waiting;
