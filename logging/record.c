@@ -167,18 +167,20 @@ static int take(struct input *in, uint64_t len, const unsigned char **p)
 
 static int take_varint(struct input *in, uint64_t *value)
 {
-	*value = 0;
-	for (unsigned i = 0; i < VARINT_MAX; i++) {
-		const unsigned char *p;
-		int r = take(in, 1, &p);
+	size_t max = in->here < VARINT_MAX ? in->here : VARINT_MAX;
+	uint64_t sum = 0;
 
-		if (r < 0)
-			return r;
-		*value |= (uint64_t)(*p & 0x7f) << (7 * i);
-		if (!(*p & 0x80))
+	for (size_t i = 0; i < max; i++) {
+		sum |= (uint64_t)(in->p[i] & 0x7f) << (7 * i);
+		if (in->p[i] < 0x80) {
+			in->p += i + 1;
+			in->here -= i + 1;
+			in->left -= i + 1;
+			*value = sum;
 			return 0;
+		}
 	}
-	return -EBADMSG;
+	return max == VARINT_MAX || max == in->left ? -EBADMSG : -EAGAIN;
 }
 
 static int next_field(struct input *in, struct field *field)

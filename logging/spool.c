@@ -415,8 +415,6 @@ static int put(struct spool *spool, struct batch *batch, const void *payload)
 	spool->store->floor_written += bytes;
 	spool->unsynced += bytes;
 	spool_mark_dirty(spool);
-	if (spool->unsynced >= SPOOL_SYNC_BYTES)
-		sync_now(spool);
 	spool_due(spool, &spool->on_append, told_append);
 	return 0;
 }
@@ -465,6 +463,8 @@ static int open_segment(struct spool *spool, size_t need)
 
 	if (last && !spool->sealed && last->size > 0 && last->size + need > segment_max(spool))
 		spool_seal(spool);
+	else if (spool->unsynced + need > SPOOL_SYNC_BYTES)
+		sync_now(spool);
 	if (last && !spool->sealed && spool->fd < 0) {
 		spool_segment_path(spool, last, path);
 		spool->fd = openat(spool->store->fd, path, O_WRONLY | O_CLOEXEC);
@@ -508,13 +508,16 @@ static void sync_now(struct spool *spool)
 	spool->unsynced = 0;
 	if (spool->count > 0)
 		job->salt = spool->segments[spool->count - 1].salt;
-	job->fd = take_fd(&spool->fd);
 	job->cursor_fd = take_fd(&spool->cursor_fd);
-	if (spool->new_entry) {
+	if (spool->cursor < spool->tail)
+		job->fd = take_fd(&spool->fd);
+	else if (spool->fd >= 0)
+		close(take_fd(&spool->fd)); // nobody will read it again
+	if (spool->new_entry && job->fd >= 0) {
 		job->dir_fd = openat(spool->store->fd, spool->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		job->store_dir = spool->new_directory;
 		spool->new_entry = job->dir_fd < 0;
-		spool->new_directory = false;
+		spool->new_directory = spool->new_directory && spool->new_entry;
 	}
 	sync_push(spool->store->sync, job);
 }
