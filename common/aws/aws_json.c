@@ -39,6 +39,8 @@ struct aws_call {
 	struct aws_call *next;
 	struct aws_client *client;
 	char *operation, *body;
+	size_t body_len;
+	struct http_header headers[AWS_EXTRA_HEADERS_MAX];
 	enum aws_retry retry;
 	void (*done)(const struct aws_response *response, void *arg);
 	void *arg;
@@ -62,6 +64,7 @@ static uint64_t submit_delay(int failed);
 static const struct policy policies[] = {
 	[AWS_RETRY_STANDARD] = {3, standard_delay},
 	[AWS_RETRY_NONE] = {298, submit_delay}, // the caller repeats; the number is only told to the service
+	[AWS_RETRY_ONCE] = {1, standard_delay},
 	[AWS_RETRY_SUBMIT] = {298, submit_delay},
 };
 
@@ -115,7 +118,7 @@ int64_t aws_client_wall_ms(const struct aws_client *client)
 	return client->service_booted_ms ? client->service_booted_ms + since_boot_ms() : wall_ms();
 }
 
-struct aws_call *aws_client_call(struct aws_client *client, const char *operation, json_object *body,
+static struct aws_call *call_new(struct aws_client *client, const char *operation, char *body, size_t body_len,
 				 enum aws_retry retry, void (*done)(const struct aws_response *response, void *arg),
 				 void *arg)
 {
@@ -125,7 +128,8 @@ struct aws_call *aws_client_call(struct aws_client *client, const char *operatio
 	call->next = client->calls;
 	client->calls = call;
 	call->operation = xstrdup(operation);
-	call->body = xstrdup(body ? json_text(body) : "{}");
+	call->body = body;
+	call->body_len = body_len;
 	call->retry = retry;
 	call->done = done;
 	call->arg = arg;
@@ -136,6 +140,15 @@ struct aws_call *aws_client_call(struct aws_client *client, const char *operatio
 	return call;
 }
 
+struct aws_call *aws_client_call(struct aws_client *client, const char *operation, json_object *body,
+				 enum aws_retry retry, void (*done)(const struct aws_response *response, void *arg),
+				 void *arg)
+{
+	const char *text = body ? json_text(body) : "{}";
+
+	return call_new(client, operation, xstrdup(text), strlen(text), retry, done, arg);
+}
+
 struct aws_call *aws_client_attempt(struct aws_client *client, const char *operation, json_object *body,
 				    const char *invocation_id, int attempt,
 				    void (*done)(const struct aws_response *response, void *arg), void *arg)
@@ -144,6 +157,16 @@ struct aws_call *aws_client_attempt(struct aws_client *client, const char *opera
 
 	call->attempt = attempt;
 	snprintf(call->invocation_id, sizeof(call->invocation_id), "%s", invocation_id);
+	return call;
+}
+
+struct aws_call *aws_client_send(struct aws_client *client, const struct aws_request *request,
+				 void (*done)(const struct aws_response *response, void *arg), void *arg)
+{
+	struct aws_call *call =
+		call_new(client, request->operation, request->body, request->body_len, AWS_RETRY_ONCE, done, arg);
+
+	memcpy(call->headers, request->headers, sizeof(call->headers));
 	return call;
 }
 
@@ -175,9 +198,9 @@ static void send_signed(struct aws_call *call, const struct aws_credentials *cre
 	_cleanup_free_ char *target = xasprintf("%s.%s", client->target_prefix, call->operation);
 	struct sigv4_result signature;
 
-	snprintf(length, sizeof(length), "%zu", strlen(call->body));
+	snprintf(length, sizeof(length), "%zu", call->body_len);
 	snprintf(attempts, sizeof(attempts), "attempt=%d; max=%d", call->attempt, policies[call->retry].attempts);
-	struct http_header headers[7 + SIGV4_EXTRA_HEADERS_MAX] = {
+	struct http_header headers[7 + AWS_EXTRA_HEADERS_MAX + SIGV4_EXTRA_HEADERS_MAX] = {
 		{"Content-Length", length}, // signed, not sent from here
 		{"Amz-Sdk-Invocation-Id", call->invocation_id},
 		{"Amz-Sdk-Request", attempts},
@@ -185,13 +208,15 @@ static void send_signed(struct aws_call *call, const struct aws_credentials *cre
 		{"X-Amz-Target", target},
 	};
 	size_t count = 5;
+	for (size_t i = 0; i < AWS_EXTRA_HEADERS_MAX && call->headers[i].name; i++)
+		headers[count++] = call->headers[i];
 	struct sigv4_request to_sign = {.method = "POST",
 					.host = client->host,
 					.path = client->path,
 					.headers = headers,
 					.header_count = count,
 					.body = call->body,
-					.body_len = strlen(call->body),
+					.body_len = call->body_len,
 					.region = client->region,
 					.service = client->service,
 					.wall_ms = aws_client_wall_ms(client),
@@ -207,7 +232,7 @@ static void send_signed(struct aws_call *call, const struct aws_credentials *cre
 				       .headers = headers,
 				       .header_count = count,
 				       .body = call->body,
-				       .body_len = strlen(call->body),
+				       .body_len = call->body_len,
 				       .connect_timeout_ms = CONNECT_TIMEOUT_MS,
 				       .timeout_ms = client->timeout_ms,
 				       .insecure = client->insecure};
@@ -332,6 +357,8 @@ static void read_error(const struct http_response *http, struct aws_response *re
 	else
 		error_set(&response->error, EREMOTEIO, "%s (HTTP %ld)", response->error_code, http->status);
 	response->transient = retryable(response);
+	if (json_object_is_type(body, json_type_object))
+		response->details = TAKE(body);
 }
 
 static void read_success(const struct http_response *http, struct aws_response *response)
@@ -413,9 +440,12 @@ static void on_response(const struct http_response *http, void *arg)
 		call->resigned = true;
 		credentials_chain_invalidate(call->client->credentials);
 		timer_start(&call->next_attempt, 0);
+		json_object_put(response.details);
 		return;
 	}
-	if (!try_again(call, &response, timeout))
+	if (try_again(call, &response, timeout))
+		json_object_put(response.details);
+	else
 		finish(call, &response);
 }
 
@@ -431,6 +461,7 @@ static void finish(struct aws_call *call, struct aws_response *response)
 	call_free(call);
 	done(response, arg);
 	json_object_put(response->body);
+	json_object_put(response->details);
 }
 
 char *aws_sdk_error(const char *service_id, const char *operation, const struct aws_response *response,

@@ -31,11 +31,13 @@ int64_t aws_client_wall_ms(const struct aws_client *client);
 enum aws_retry {
 	AWS_RETRY_STANDARD, // 3 attempts, U[0, 2^n) s between them
 	AWS_RETRY_NONE,     // one attempt: aws_client_attempt
+	AWS_RETRY_ONCE,     // one attempt: aws_client_send
 	AWS_RETRY_SUBMIT,   // 298 attempts, 2^n × U{30..59} ms, then 5 min; for the Submit* calls
 };
 
 struct aws_response {
 	json_object *body;    // NULL on error
+	json_object *details; // of an error, the service's answer: an object, or NULL
 	char error_code[128]; // "InvalidParameterException" ...; "" when no answer of the service came
 	struct error error;   // text for an operator: "<Operation>: <Code>: <message>"
 	char message[512];    // the service's own message
@@ -55,15 +57,25 @@ struct aws_call *aws_client_call(struct aws_client *client, const char *operatio
 struct aws_call *aws_client_attempt(struct aws_client *client, const char *operation, json_object *body,
 				    const char *invocation_id, int attempt,
 				    void (*done)(const struct aws_response *response, void *arg), void *arg);
+// One attempt of any call, with a body that the caller has encoded, and repeats itself.
+#define AWS_EXTRA_HEADERS_MAX 2
+struct aws_request {
+	const char *operation;
+	char *body; // taken
+	size_t body_len;
+	struct http_header headers[AWS_EXTRA_HEADERS_MAX]; // sent and signed as well; constant texts; name NULL: none
+};
+struct aws_call *aws_client_send(struct aws_client *client, const struct aws_request *request,
+				 void (*done)(const struct aws_response *response, void *arg), void *arg);
 void aws_call_cancel(struct aws_call *call); // NULL is fine
 
 // The ECS endpoint of a region (control-plane.md §5.2: ECS_BACKEND_HOST, AWS_ENDPOINT_URL_ECS, AWS_ENDPOINT_URL,
 // FIPS, dual stack, partitions). Caller frees; NULL and err for contradictory settings.
 char *aws_ecs_endpoint(const char *region, const char *backend_host, const char *(*get)(const char *name),
 		       struct error *err);
-// The endpoint of another service for the agent's calls on behalf of tasks. override: of the payload, scheme optional,
-// NULL or "": AWS_ENDPOINT_URL_<service>, AWS_ENDPOINT_URL, else the region's. As above.
-enum aws_service { AWS_ECR, AWS_SECRETS_MANAGER };
+// The endpoint of another service for calls on behalf of tasks. override: of the payload or the log option, scheme
+// optional, NULL or "": AWS_ENDPOINT_URL_<service>, AWS_ENDPOINT_URL, else the region's. As above.
+enum aws_service { AWS_ECR, AWS_SECRETS_MANAGER, AWS_CLOUDWATCH_LOGS };
 char *aws_service_endpoint(enum aws_service service, const char *region, const char *override,
 			   const char *(*get)(const char *name), struct error *err);
 // What the SDK of the official agent says of a failed call, which is what users see in reasons:

@@ -9,11 +9,9 @@
 // After a failed refresh the old credentials serve at least so long before the providers are asked again.
 #define REFRESH_PAUSE_MS ((int64_t)30 * 1000)
 
-static const struct credentials_provider *const providers[] = {
-	&credentials_provider_env,
-	&credentials_provider_file,
-	&credentials_provider_imds,
-};
+static const struct credentials_provider *const of_instance[] = {&credentials_provider_env, &credentials_provider_file,
+								 &credentials_provider_imds, NULL};
+static const struct credentials_provider *const of_url[] = {&credentials_provider_http, NULL};
 
 struct waiter {
 	struct waiter *next;
@@ -22,6 +20,8 @@ struct waiter {
 };
 
 struct credentials_chain {
+	const struct credentials_provider *const *providers; // NULL at the end
+	char *url;
 	struct aws_credentials current; // access_key_id NULL: none
 	int64_t ask_after_ms;           // wall time from which the providers are asked again; INT64_MAX: never
 	bool invalid;                   // current was refused by the service
@@ -44,9 +44,21 @@ struct credentials_chain *credentials_chain_new(struct loop *loop, struct imds *
 {
 	struct credentials_chain *chain = xcalloc(1, sizeof(*chain));
 
+	chain->providers = of_instance;
 	(void)loop; // expiry is wall-clock time, looked at when credentials are wanted: no timer is needed
 	chain->fetch = (struct credentials_fetch){.imds = imds, .done = on_fetched};
 	chain->reasons.max = ERROR_MESSAGE_MAX;
+	return chain;
+}
+
+struct credentials_chain *credentials_chain_http(struct http_client *http, const char *url)
+{
+	struct credentials_chain *chain = credentials_chain_new(NULL, NULL);
+
+	chain->providers = of_url;
+	chain->url = xstrdup(url);
+	chain->fetch.http = http;
+	chain->fetch.url = chain->url;
 	return chain;
 }
 
@@ -66,14 +78,15 @@ struct credentials_chain *credentials_chain_free(struct credentials_chain *chain
 {
 	if (!chain)
 		return NULL;
-	if (chain->asking && providers[chain->provider]->cancel)
-		providers[chain->provider]->cancel(&chain->fetch);
+	if (chain->asking && chain->providers[chain->provider]->cancel)
+		chain->providers[chain->provider]->cancel(&chain->fetch);
 	waiters_free(&chain->waiting, NULL, true);
 	waiters_free(&chain->deliver, NULL, true);
 	if (chain->freed)
 		*chain->freed = true;
 	aws_credentials_free(&chain->current);
 	buf_free(&chain->reasons);
+	free(chain->url);
 	free(chain);
 	return NULL;
 }
@@ -138,7 +151,7 @@ static void begin(struct credentials_chain *chain)
 // A provider may answer inside this call.
 static void ask(struct credentials_chain *chain)
 {
-	providers[chain->provider]->start(&chain->fetch);
+	chain->providers[chain->provider]->start(&chain->fetch);
 }
 
 // Tells everyone who waits. A callback may ask again, cancel others, or free the chain; what is given is
@@ -176,7 +189,7 @@ static void accept(struct credentials_chain *chain, struct aws_credentials *cred
 	chain->invalid = false;
 	chain->ask_after_ms =
 		credentials->expires_wall_ms ? credentials->expires_wall_ms - REFRESH_AHEAD_MS : INT64_MAX;
-	log_debug("credentials obtained", "provider=%s", providers[chain->provider]->name);
+	log_debug("credentials obtained", "provider=%s", chain->providers[chain->provider]->name);
 	deliver(chain, NULL);
 }
 
@@ -208,9 +221,9 @@ static void on_fetched(struct credentials_fetch *fetch, struct aws_credentials *
 		accept(chain, credentials);
 		return;
 	}
-	buf_printf(&chain->reasons, "%s%s: %.300s", chain->provider ? "; " : "", providers[chain->provider]->name,
-		   err->message);
-	if (++chain->provider < ARRAY_SIZE(providers)) {
+	buf_printf(&chain->reasons, "%s%s: %.300s", chain->provider ? "; " : "",
+		   chain->providers[chain->provider]->name, err->message);
+	if (chain->providers[++chain->provider]) {
 		ask(chain);
 		return;
 	}

@@ -19,6 +19,9 @@ struct credentials_chain;
 
 // imds may be NULL (never asked). Borrows loop and imds.
 struct credentials_chain *credentials_chain_new(struct loop *loop, struct imds *imds);
+// Asks one URL for them, as containers get theirs: a document with AccessKeyId, SecretAccessKey, Token and Expiration (absent:
+// they never expire), logging.md §4.11. Borrows http; url is copied. Never through a proxy.
+struct credentials_chain *credentials_chain_http(struct http_client *http, const char *url);
 // Gives these credentials (copied) and never asks anybody: those of a task's execution role.
 struct credentials_chain *credentials_chain_fixed(const struct aws_credentials *credentials);
 struct credentials_chain *credentials_chain_free(struct credentials_chain *chain);

@@ -15,8 +15,12 @@ struct credentials_provider {
 // One question to one provider.
 struct credentials_fetch {
 	struct imds *imds; // NULL: not to be asked
+	struct http_client *http;
+	const char *url;        // of the http provider
+	struct http_call *call; // its own
 	// credentials are the receiver's from here on; NULL on failure, with the reason in err.
 	void (*done)(struct credentials_fetch *fetch, struct aws_credentials *credentials, const struct error *err);
 };
 
-extern const struct credentials_provider credentials_provider_env, credentials_provider_file, credentials_provider_imds;
+extern const struct credentials_provider credentials_provider_env, credentials_provider_file, credentials_provider_imds,
+	credentials_provider_http;

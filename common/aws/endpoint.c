@@ -1,4 +1,4 @@
-// Where the ECS API of a region is, and by what name the agent speaks to it.
+// Where the ECS API of a region and other services are, and by what name the agent speaks to it.
 #include "common/aws/aws_json.h"
 #include "common/util.h"
 #include "common/version.h"
@@ -29,7 +29,7 @@ static const struct partition partitions[] = {
 static const struct partition *find_partition(const char *region);
 static bool check_region(const char *region, struct error *err);
 static bool is_true(const char *text);
-static char *check_custom(const char *url, const char *origin, struct error *err);
+static char *check_custom(const char *url, const char *origin, bool needs_scheme, struct error *err);
 
 char *aws_ecs_endpoint(const char *region, const char *backend_host, const char *(*get)(const char *name),
 		       struct error *err)
@@ -57,7 +57,7 @@ char *aws_ecs_endpoint(const char *region, const char *backend_host, const char 
 				  fips ? "AWS_USE_FIPS_ENDPOINT" : "AWS_USE_DUALSTACK_ENDPOINT");
 			return NULL;
 		}
-		return check_custom(custom, origin, err);
+		return check_custom(custom, origin, !str_equal(origin, "ECS_BACKEND_HOST"), err);
 	}
 
 	if (!check_region(region, err))
@@ -71,23 +71,25 @@ char *aws_service_endpoint(enum aws_service service, const char *region, const c
 			   const char *(*get)(const char *name), struct error *err)
 {
 	static const struct {
-		const char *variable, *plain, *fips, *dual_stack;
+		const char *variable, *plain, *fips, *dual_stack, *override;
 	} names[] = {
-		[AWS_ECR] = {"AWS_ENDPOINT_URL_ECR", "api.ecr", "ecr-fips", "ecr"},
+		[AWS_ECR] = {"AWS_ENDPOINT_URL_ECR", "api.ecr", "ecr-fips", "ecr", "endpointOverride"},
 		[AWS_SECRETS_MANAGER] = {"AWS_ENDPOINT_URL_SECRETS_MANAGER", "secretsmanager", "secretsmanager-fips",
-					 "secretsmanager"},
+					 "secretsmanager", "endpointOverride"},
+		[AWS_CLOUDWATCH_LOGS] = {"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", "logs", "logs-fips", "logs",
+					 "awslogs-endpoint"},
 	};
 	bool fips = is_true(get("AWS_USE_FIPS_ENDPOINT")), dual_stack = is_true(get("AWS_USE_DUALSTACK_ENDPOINT"));
 	bool ignore = is_true(get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"));
 	const char *custom = ignore ? NULL : get(names[service].variable);
 
 	if (!str_empty(override))
-		return check_custom(override, "endpointOverride", err);
+		return check_custom(override, names[service].override, false, err);
 	if (!str_empty(custom))
-		return check_custom(custom, names[service].variable, err);
+		return check_custom(custom, names[service].variable, true, err);
 	custom = ignore ? NULL : get("AWS_ENDPOINT_URL");
 	if (!str_empty(custom))
-		return check_custom(custom, "AWS_ENDPOINT_URL", err);
+		return check_custom(custom, "AWS_ENDPOINT_URL", true, err);
 	if (!check_region(region, err))
 		return NULL;
 	const struct partition *partition = find_partition(region);
@@ -145,10 +147,9 @@ static bool is_true(const char *text)
 }
 
 // Gives scheme://host[:port][/path] without a final slash.
-static char *check_custom(const char *url, const char *origin, struct error *err)
+static char *check_custom(const char *url, const char *origin, bool needs_scheme, struct error *err)
 {
 	bool has_scheme = str_starts(url, "http://") || str_starts(url, "https://");
-	bool needs_scheme = !str_equal(origin, "ECS_BACKEND_HOST") && !str_equal(origin, "endpointOverride");
 	_cleanup_free_ char *full = xasprintf("%s%s", has_scheme ? "" : "https://", url);
 	const char *host = strstr(full, "://") + 3;
 	bool good = (has_scheme || !needs_scheme) && strcspn(host, "/") > 0 && !strpbrk(host, "?#@");

@@ -30,5 +30,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!good.body)
 		check_reason(good.error.message);
 	json_object_put(good.body);
+	json_object_put(bad.details);
 	return 0;
 }
