@@ -46,7 +46,7 @@ struct group {
 	size_t effective;
 	int64_t time_ns;
 	uint32_t lines;
-	uint64_t since;
+	uint64_t since, last;                 // items
 	struct lines_place from[LINES_SLOTS]; // where its first line of each source begins; NOWHERE: none
 };
 
@@ -286,6 +286,7 @@ static void collect(struct lines *lines, const struct unit *unit)
 		group->from[unit->slot] = unit->start;
 	buf_append(&group->text, unit->text, unit->len);
 	group->effective += unit->effective;
+	group->last = lines->next - 1;
 	group->lines++;
 	if (unit->ended && group->effective < lines->options.limit) {
 		buf_append(&group->text, "\n", 1);
@@ -311,7 +312,8 @@ static void add_unit(struct lines *lines, struct unit *unit)
 					      .text = unit->text,
 					      .len = unit->len,
 					      .effective = unit->effective,
-					      .lines = 1};
+					      .lines = 1,
+					      .last = lines->next - 1};
 }
 
 // --- lines in pieces ---
@@ -484,6 +486,9 @@ static void feed_loss(struct lines *lines, const struct spool_item *item)
 	struct pending *pending = add_pending(lines);
 	pending->from[NOTICES] = (struct lines_place){item->position, 0};
 	pending->owned = xmemdup(text, len);
-	pending->event = (struct lines_event){
-		.time_ns = item->loss.last_ns, .text = pending->owned, .len = len, .effective = len};
+	pending->event = (struct lines_event){.time_ns = item->loss.last_ns,
+					      .text = pending->owned,
+					      .len = len,
+					      .effective = len,
+					      .last = item->position};
 }

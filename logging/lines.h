@@ -43,6 +43,7 @@ struct lines_event {
 	const char *text;
 	size_t len, effective;
 	uint32_t lines; // of the container that are in it, whole or in part; 0: a notice of ours
+	uint64_t last;  // the item behind which nothing of it comes
 };
 
 struct lines;
