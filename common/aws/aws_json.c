@@ -415,7 +415,7 @@ static bool try_again(struct aws_call *call, struct aws_response *response, bool
 static void on_response(const struct http_response *http, void *arg)
 {
 	struct aws_call *call = arg;
-	struct aws_response response = {.status = http->result < 0 ? 0 : http->status};
+	struct aws_response response = {.status = http->result < 0 ? 0 : http->status, .sent = http->sent};
 	bool timeout = false, clock = false;
 
 	call->http = NULL;

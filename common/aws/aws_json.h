@@ -44,6 +44,7 @@ struct aws_response {
 	long status;          // HTTP status, 0 if none
 	char request_id[64];  // the service's, "" if it gave none
 	int attempts;         // made
+	bool sent;            // the request may have reached the service
 	bool transient;       // the retry rules count it as retryable (attempts were used up)
 };
 
