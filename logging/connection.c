@@ -120,7 +120,7 @@ int connection_send(struct connection *c, const void *data, size_t len, size_t *
 		return -ENOTCONN;
 	if (!is_stream(c))
 		return send_datagram(c, data, len, fits);
-	if (c->queue_len > 0 && len > CONNECTION_QUEUE_MAX - c->queue_len) {
+	if (c->queue_len > TLS_RECORD_MAX && c->queue_len + len > CONNECTION_QUEUE_MAX) {
 		c->refused = true;
 		c->drain_at = CONNECTION_QUEUE_MAX / 2;
 		watch_for(c);
@@ -348,7 +348,7 @@ static void watch_for(struct connection *c)
 
 static void queue_bytes(struct connection *c, const void *data, size_t len)
 {
-	if (c->queue_start + c->queue_len + len > c->queue_cap) {
+	if (c->queue_start > 0 && c->queue_start + c->queue_len + len > c->queue_cap) {
 		memmove(c->queue, c->queue + c->queue_start, c->queue_len);
 		c->queue_start = 0;
 	}

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define CONNECTION_QUEUE_MAX \
-	((size_t)256 << 10)        // bytes that wait; one more message goes into an empty queue whatever its length
+	((size_t)256 << 10)        // bytes that wait; when 16 KiB or less do, one more message fits whatever its length
 #define CONNECTION_CONNECT_MS 5000 // logging.md
 #define CONNECTION_STALL_MS 30000  // logging.md
 

@@ -59,6 +59,7 @@ json_object *delivery_status(const struct delivery *delivery)
 	json_add_int(status, "RefusedLines", (int64_t)delivery->lost);
 	json_add_int(status, "RepeatedLines", (int64_t)delivery->duplicates);
 	json_add_int(status, "UnknownAcks", (int64_t)delivery->unknown_acks);
+	json_add_int(status, "CutLines", (int64_t)delivery->cut);
 	json_add_string(status, "Trouble", delivery->trouble);
 	if (delivery->trouble)
 		json_add_int(status, "TroubleMs", (int64_t)(loop_now(delivery->loop) - delivery->trouble_since));

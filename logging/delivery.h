@@ -16,6 +16,7 @@ struct delivery {
 	uint64_t lost;                     // lines given up: refused for good by the destination
 	uint64_t duplicates;               // lines sent again that may have arrived before
 	uint64_t unknown_acks;             // acknowledgements of nothing that was sent
+	uint64_t cut;                      // lines that arrived without their end, as the way carries no more
 	char *trouble;                     // why nothing goes out now; NULL: all is well
 	uint64_t trouble_since, reported;  // loop time; 0: never
 };

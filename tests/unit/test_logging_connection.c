@@ -339,7 +339,7 @@ static void test_queue(void **state)
 	unsigned port = 0, blocks = 0;
 	uint64_t taken = 0;
 	_cleanup_close_ int listener = listening("127.0.0.1", &port), fd = -1;
-	size_t size = (size_t)1 << 20;
+	size_t size = (size_t)3 << 20, larges = 0;
 	_cleanup_free_ unsigned char *large = xmalloc(size);
 
 	(void)state;
@@ -366,10 +366,15 @@ static void test_queue(void **state)
 	run_until((taken += take(fd, taken)) == (uint64_t)blocks * sizeof(block));
 	assert_int_equal(connection_sent(connection), taken);
 	assert_int_equal(connection_unsent(connection), 0);
-	// One message goes into an empty queue, whatever its length.
-	fill(large, size, taken);
-	assert_int_equal(connection_send(connection, large, size, NULL), 0);
-	run_until((taken += take(fd, taken)) == (uint64_t)blocks * sizeof(block) + size);
+	// One large message goes into an empty queue, and no other after it.
+	while (connection_unsent(connection) == 0) {
+		fill(large, size, (uint64_t)blocks * sizeof(block) + larges * size);
+		assert_int_equal(connection_send(connection, large, size, NULL), 0);
+		larges++;
+	}
+	assert_true(connection_unsent(connection) > CONNECTION_QUEUE_MAX);
+	assert_int_equal(connection_send(connection, large, 1, NULL), -EAGAIN);
+	run_until((taken += take(fd, taken)) == (uint64_t)blocks * sizeof(block) + larges * size);
 }
 
 static void test_offer(void **state)
