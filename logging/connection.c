@@ -10,6 +10,8 @@
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 #define WRITE_EARLY ((size_t)32 << 10) // so many queued bytes go out at once; fewer at the end of the turn
 #define READ_BYTES TLS_RECORD_MAX
@@ -35,7 +37,8 @@ struct connection {
 	int fd;
 	struct watch *watch;
 	struct tls *tls;
-	struct error error; // why it ends
+	struct stat path_stat; // Unix datagrams: of the receiver's path when it opened
+	struct error error;    // why it ends
 
 	char *queue;
 	size_t queue_start, queue_len, queue_cap;
@@ -59,6 +62,8 @@ static void queue_bytes(struct connection *connection, const void *data, size_t 
 static int send_datagram(struct connection *connection, const void *data, size_t len, size_t *fits);
 static void watch_for(struct connection *connection);
 static uint64_t bytes_taken(const struct connection *connection);
+static bool receiver_lives(const struct connection *connection);
+static void fail_lost(struct connection *connection, int code);
 static bool is_stream(const struct connection *connection);
 static bool is_unix(const struct connection *connection);
 static void drop_socket(struct connection *connection);
@@ -182,8 +187,13 @@ bool connection_peer_ended(struct connection *c)
 
 	if (c->state != OPEN)
 		return c->state > OPEN;
-	if (!is_stream(c))
+	if (c->options.kind == CONNECTION_UDP)
 		return false;
+	if (c->options.kind == CONNECTION_UNIXGRAM) {
+		if (!receiver_lives(c))
+			fail_lost(c, ECONNREFUSED);
+		return c->state > OPEN;
+	}
 	if (c->tls)
 		return tls_peer_ended(c->tls);
 	n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -280,6 +290,8 @@ static void on_dialled(int fd, struct tls *tls, const struct error *err, void *a
 	c->tls = tls;
 	c->state = OPEN;
 	c->watch = watch_new(c->loop, fd, LOOP_READ, on_event, c);
+	if (c->options.kind == CONNECTION_UNIXGRAM && stat(c->options.path, &c->path_stat) < 0)
+		c->path_stat = (struct stat){0};
 	c->callbacks.on_open(c->arg); // may free it
 }
 
@@ -466,6 +478,21 @@ static int send_datagram(struct connection *c, const void *data, size_t len, siz
 		fail_lost(c, errno);
 		return -ENOTCONN;
 	}
+}
+
+// The kernel tells nothing when the receiver of Unix datagrams closes its socket, and what it had not read is gone from our
+// buffer as if it had: so another socket is tried, and whether the path is still the same socket's.
+static bool receiver_lives(const struct connection *c)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat now;
+
+	if (fd < 0)
+		return true; // not known
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", c->options.path);
+	return connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0 && stat(c->options.path, &now) == 0 &&
+	       now.st_dev == c->path_stat.st_dev && now.st_ino == c->path_stat.st_ino;
 }
 
 // What the peer has taken, less what the kernel needs for the rest: of use in comparison only.

@@ -61,7 +61,8 @@ size_t connection_unsent(const struct connection *connection); // bytes queued h
 // Bytes that the peer's kernel has not acknowledged (SIOCOUTQ; with TLS a little more than was given; Unix sockets: that
 // the peer has not read, and the kernel's overhead), with those queued here; for what may be lost by a reset.
 size_t connection_unacknowledged(const struct connection *connection);
-// The peer has sent the end: looked at before writing after a pause. on_end follows.
+// The peer has ended it, whether the loop has seen that already or not: to be asked before writing after a pause, and
+// after connection_unacknowledged. on_end follows. UDP: not known.
 bool connection_peer_ended(struct connection *connection);
 // What is certainly wrong with the TLS files (CA, certificate, key): missing, unreadable, encrypted, not belonging together.
 int connection_check_files(const struct connection_options *options, struct error *err);

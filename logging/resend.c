@@ -1,5 +1,8 @@
 #include "logging/resend.h"
 
+static struct resend_mark *mark_at(struct resend *resend, unsigned index);
+static void make_coarser(struct resend *resend);
+
 void resend_init(struct resend *resend, uint64_t position)
 {
 	*resend = (struct resend){.arrived = {.position = position}, .given = {.position = position}};
@@ -7,25 +10,23 @@ void resend_init(struct resend *resend, uint64_t position)
 
 void resend_given(struct resend *resend, size_t wire, uint64_t position, uint64_t lines, uint64_t bytes)
 {
-	struct resend_mark *given = &resend->given;
-	unsigned last = (resend->first + resend->count + RESEND_MARKS - 1) % RESEND_MARKS;
+	struct resend_mark *given = &resend->given, *last = mark_at(resend, resend->count - 1);
+	const struct resend_mark *before = resend->count > 1 ? mark_at(resend, resend->count - 2) : &resend->arrived;
 
 	given->wire += wire;
 	given->position = position;
 	given->lines += lines;
 	given->bytes += bytes;
-	// The last mark grows until it is large enough, and beyond when there is no place for another.
-	if (resend->count > 0) {
-		const struct resend_mark *before =
-			resend->count > 1 ? &resend->marks[(last + RESEND_MARKS - 1) % RESEND_MARKS] : &resend->arrived;
-
-		if (resend->count == RESEND_MARKS || resend->marks[last].wire - before->wire < RESEND_MARK_BYTES) {
-			resend->marks[last] = *given;
-			return;
-		}
+	if (resend->count == 0)
+		resend->step = RESEND_STEP;
+	if (resend->count > 0 && last->wire - before->wire < resend->step) {
+		*last = *given;
+		return;
 	}
-	resend->marks[(last + 1) % RESEND_MARKS] = *given;
+	if (resend->count == RESEND_MARKS)
+		make_coarser(resend);
 	resend->count++;
+	*mark_at(resend, resend->count - 1) = *given;
 }
 
 bool resend_waits(const struct resend *resend)
@@ -33,17 +34,23 @@ bool resend_waits(const struct resend *resend)
 	return resend->count > 0;
 }
 
-bool resend_confirm(struct resend *resend, size_t unacknowledged, bool quiet)
+bool resend_would_confirm(const struct resend *resend, size_t unacknowledged, bool quiet)
 {
 	uint64_t wire = resend->given.wire, acknowledged = wire > unacknowledged ? wire - unacknowledged : 0;
-	bool all = unacknowledged == 0 && (quiet || wire == resend->arrived.wire), moved = false;
 
-	while (resend->count > 0) {
-		const struct resend_mark *mark = &resend->marks[resend->first];
+	if (resend->count == 0)
+		return false;
+	if (unacknowledged == 0 && (quiet || wire == resend->arrived.wire))
+		return true;
+	return resend->marks[resend->first].wire + RESEND_WINDOW <= acknowledged;
+}
 
-		if (!all && mark->wire + RESEND_WINDOW > acknowledged)
-			break;
-		resend->arrived = *mark;
+bool resend_confirm(struct resend *resend, size_t unacknowledged, bool quiet)
+{
+	bool moved = false;
+
+	while (resend_would_confirm(resend, unacknowledged, quiet)) {
+		resend->arrived = *mark_at(resend, 0);
 		resend->first = (resend->first + 1) % RESEND_MARKS;
 		resend->count--;
 		moved = true;
@@ -59,4 +66,18 @@ uint64_t resend_rewind(struct resend *resend)
 	resend->given = resend->arrived;
 	resend->first = resend->count = 0;
 	return lines;
+}
+
+static struct resend_mark *mark_at(struct resend *resend, unsigned index)
+{
+	return &resend->marks[(resend->first + index) % RESEND_MARKS];
+}
+
+// Every other mark stands for two.
+static void make_coarser(struct resend *resend)
+{
+	resend->count /= 2;
+	resend->step *= 2;
+	for (unsigned i = 0; i < resend->count; i++)
+		*mark_at(resend, i) = *mark_at(resend, 2 * i + 1);
 }

@@ -14,7 +14,7 @@
 
 #define RESEND_WINDOW ((uint64_t)64 << 10)
 #define RESEND_QUIET_MS 2000
-#define RESEND_MARK_BYTES 4096 // the window's granularity, as long as no more than RESEND_MARKS of them wait
+#define RESEND_STEP 4096 // bytes between two marks, more when much is under way
 #define RESEND_MARKS 64
 
 struct resend_mark {
@@ -27,6 +27,7 @@ struct resend {
 	struct resend_mark given;   // written
 	struct resend_mark marks[RESEND_MARKS];
 	unsigned first, count;
+	uint64_t step;
 };
 
 void resend_init(struct resend *resend, uint64_t position);
@@ -34,9 +35,11 @@ void resend_init(struct resend *resend, uint64_t position);
 void resend_given(struct resend *resend, size_t wire, uint64_t position, uint64_t lines, uint64_t bytes);
 bool resend_waits(const struct resend *resend); // something was written and has not arrived
 // How much of it counts as arrived: unacknowledged as connection_unacknowledged says, quiet if nothing was written for
-// RESEND_QUIET_MS. True if `arrived` has moved. The caller makes sure, after it has asked for unacknowledged, that the peer
-// has not ended the connection: what a peer threw away unread counts as acknowledged (connection_peer_ended).
+// RESEND_QUIET_MS. True if `arrived` has moved.
 bool resend_confirm(struct resend *resend, size_t unacknowledged, bool quiet);
+// To be asked first, because between the two the caller makes sure that the peer has not ended the connection: what a peer
+// threw away unread counts as acknowledged (connection_peer_ended).
+bool resend_would_confirm(const struct resend *resend, size_t unacknowledged, bool quiet);
 // The connection has ended: what was written and has not arrived is to be written again, from arrived.position. Returns
 // its lines.
 uint64_t resend_rewind(struct resend *resend);

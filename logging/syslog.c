@@ -439,17 +439,17 @@ static void confirm(struct destination *d, bool at_end)
 	size_t unacknowledged = d->open ? connection_unacknowledged(d->connection) : 0;
 	bool quiet = at_end || loop_now(d->host->loop) - d->written_at >= RESEND_QUIET_MS;
 	struct resend_mark before = d->resend.arrived;
+	const struct resend_mark *now = &d->resend.arrived;
 
-	if (!resend_waits(&d->resend) || (d->open && connection_peer_ended(d->connection)))
-		return;
-	if (resend_confirm(&d->resend, unacknowledged, quiet)) {
-		const struct resend_mark *now = &d->resend.arrived;
-
+	if (resend_would_confirm(&d->resend, unacknowledged, quiet)) {
+		if (d->open && connection_peer_ended(d->connection))
+			return; // on_end follows
+		resend_confirm(&d->resend, unacknowledged, quiet);
 		spool_confirm(d->spool, now->position);
-		if (now->lines > before.lines) {
-			backoff_reset(&d->backoff);
-			delivery_arrived(d->delivery, now->lines - before.lines, now->bytes - before.bytes);
-		}
+	}
+	if (now->lines > before.lines) {
+		backoff_reset(&d->backoff);
+		delivery_arrived(d->delivery, now->lines - before.lines, now->bytes - before.bytes);
 	}
 	if (resend_waits(&d->resend) && !at_end && !timer_running(&d->look))
 		timer_start(&d->look, LOOK_MS);
