@@ -14,7 +14,9 @@
 static void on_sync_timer(void *arg);
 static void on_room_timer(void *arg);
 static void on_sync_failed(struct sync_job *job, void *arg);
-static int put_in_room(struct spool *spool, struct batch *batch, const void *payload, enum spool_full when_full);
+static int write_in_room(struct spool *spool, struct batch *batch, const void *payload, enum spool_full when_full);
+static uint64_t pending_bytes(const struct spool *spool);
+static int put_pending(struct spool *spool);
 static int put(struct spool *spool, struct batch *batch, const void *payload);
 static int open_segment(struct spool *spool, size_t need);
 static void told_append(void *arg);
@@ -301,12 +303,8 @@ int spool_append(struct spool *spool, uint32_t fifo, const void *records, size_t
 			      .fifo = fifo,
 			      .first_ns = first_ns,
 			      .last_ns = last_ns};
-	int r = 0;
+	int r = write_in_room(spool, &batch, records, when_full);
 
-	if (!spool_tell_pending(spool, when_full))
-		r = -ENOSPC;
-	if (r == 0)
-		r = put_in_room(spool, &batch, records, when_full);
 	if (r < 0 && when_full != SPOOL_FULL_REFUSE) {
 		spool_lose(spool, SPOOL_LOST_FULL, count, len, first_ns, last_ns);
 		return 0;
@@ -336,13 +334,47 @@ void spool_lose(struct spool *spool, enum spool_loss_reason reason, uint64_t lin
 int spool_append_end(struct spool *spool)
 {
 	spool->pending_end = true;
-	if (spool_tell_pending(spool, SPOOL_FULL_DROP_NEWEST))
-		return 0;
-	spool_wait_for_room(spool, 0);
-	return -ENOSPC;
+	int r = write_in_room(spool, NULL, NULL, SPOOL_FULL_DROP_NEWEST);
+	if (r < 0)
+		spool_wait_for_room(spool, 0);
+	return r;
 }
 
 bool spool_tell_pending(struct spool *spool, enum spool_full when_full)
+{
+	return write_in_room(spool, NULL, NULL, when_full) == 0;
+}
+
+// What is pending, and then the batch, if there is one: both or, for want of room, nothing.
+static int write_in_room(struct spool *spool, struct batch *batch, const void *payload, enum spool_full when_full)
+{
+	uint64_t bytes = pending_bytes(spool) + (batch ? sizeof(*batch) + batch->len : 0);
+	int r = bytes ? spool_make_room(spool, bytes, when_full) : 0;
+
+	// The end is needed to ship what came before it, limits or not.
+	if (r < 0 && (batch || !spool->pending_end))
+		return r;
+	for (int i = 0;; i++) {
+		r = put_pending(spool);
+		if (r == 0 && batch)
+			r = put(spool, batch, payload);
+		// Within the limits, but the disk is full.
+		if (r != -ENOSPC || when_full != SPOOL_FULL_DROP_OLDEST || i == DROPS_MAX || !spool_drop_oldest(spool))
+			return r;
+	}
+}
+
+static uint64_t pending_bytes(const struct spool *spool)
+{
+	uint64_t bytes = spool->pending_end ? sizeof(struct batch) : 0;
+
+	for (size_t i = 0; i < SPOOL_REASONS; i++)
+		if (spool->pending[i].lines || spool->pending[i].bytes)
+			bytes += sizeof(struct batch) + sizeof(struct batch_loss);
+	return bytes;
+}
+
+static int put_pending(struct spool *spool)
 {
 	for (size_t i = 0; i < SPOOL_REASONS; i++) {
 		struct spool_loss *loss = &spool->pending[i];
@@ -356,34 +388,20 @@ bool spool_tell_pending(struct spool *spool, enum spool_full when_full)
 
 		if (loss->lines == 0 && loss->bytes == 0)
 			continue;
-		if (put_in_room(spool, &batch, &payload, when_full) < 0)
-			return false;
+		int r = put(spool, &batch, &payload);
+		if (r < 0)
+			return r;
 		*loss = (struct spool_loss){0};
 	}
 	if (spool->pending_end) {
-		struct batch batch = {.kind = BATCH_END, .count = 1, .first_ns = wall_ms() * 1000000};
+		int64_t now = wall_ms() * 1000000;
+		struct batch batch = {.kind = BATCH_END, .count = 1, .first_ns = now, .last_ns = now};
+		int r = put(spool, &batch, "");
 
-		// Limits or not: it is needed to ship what came before it.
-		batch.last_ns = batch.first_ns;
-		spool->pending_end = put(spool, &batch, "") < 0;
+		spool->pending_end = r < 0;
+		return r;
 	}
-	return !spool->pending_end;
-}
-
-static int put_in_room(struct spool *spool, struct batch *batch, const void *payload, enum spool_full when_full)
-{
-	uint64_t bytes = sizeof(*batch) + batch->len;
-	int r = spool_make_room(spool, bytes, when_full);
-
-	if (r == 0)
-		r = put(spool, batch, payload);
-	// Within the limits, but the disk is full.
-	for (int i = 0; i < DROPS_MAX && r == -ENOSPC && when_full == SPOOL_FULL_DROP_OLDEST; i++) {
-		if (!spool_drop_oldest(spool))
-			break;
-		r = put(spool, batch, payload);
-	}
-	return r;
+	return 0;
 }
 
 static int put(struct spool *spool, struct batch *batch, const void *payload)
@@ -434,15 +452,16 @@ static int new_segment(struct spool *spool)
 	random_bytes(&segment.salt, sizeof(segment.salt));
 	segment.salt |= 1; // never that of empty blocks
 	spool_segment_path(spool, &segment, path);
-	if (!spool->made && mkdirat(spool->store->fd, spool->id, 0700) < 0 && errno != EEXIST)
-		return -errno;
-	spool->new_directory = spool->new_directory || !spool->made;
-	spool->made = true;
-	spool->fd = openat(spool->store->fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (spool->fd < 0) {
-		spool->made = errno != ENOENT;
-		return -errno;
+	if (spool->made)
+		spool->fd = openat(spool->store->fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (!spool->made || (spool->fd < 0 && errno == ENOENT)) {
+		if (mkdirat(spool->store->fd, spool->id, 0700) < 0 && errno != EEXIST)
+			return -errno;
+		spool->made = spool->new_directory = true;
+		spool->fd = openat(spool->store->fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	}
+	if (spool->fd < 0)
+		return -errno;
 	if (spool->count == 0)
 		spool_write_cursor(spool); // while there is room for it
 	if (spool->count == spool->cap) {

@@ -174,8 +174,13 @@ static bool load_from_segment(struct spool_reader *reader)
 	struct scan *scan = &reader->scan;
 	struct batch *batch = &reader->batch;
 
-	if (spool->count && spool->segments[spool->count - 1].salt == scan->salt)
-		scan->size = spool->segments[spool->count - 1].size;
+	// It may have grown.
+	for (size_t i = spool->count; i > 0; i--) {
+		if (spool->segments[i - 1].salt == scan->salt) {
+			scan->size = spool->segments[i - 1].size;
+			break;
+		}
+	}
 	if (scan->offset == scan->size || !open_segment(reader))
 		return false;
 	while (scan_next(scan, batch)) {

@@ -73,7 +73,8 @@ static int list_segments(struct spool *spool)
 	return 0;
 }
 
-// Where the last whole batch of a segment ends; *behind gets the number that follows its last item.
+// Where the last batch of a segment ends; *behind gets the number that follows its last item. A batch that is there with its
+// whole length counts: readers tell of it as lost if its payload is damaged.
 static uint64_t whole_size(const struct spool *spool, const struct segment *segment, uint64_t *behind)
 {
 	struct scan scan = {.salt = segment->salt, .size = segment->size};
@@ -84,8 +85,6 @@ static uint64_t whole_size(const struct spool *spool, const struct segment *segm
 	spool_segment_path(spool, segment, path);
 	scan.fd = openat(spool->store->fd, path, O_RDONLY | O_CLOEXEC);
 	while (scan.fd >= 0 && scan_next(&scan, &batch)) {
-		if (!scan_payload(&scan, &batch))
-			continue;
 		size = scan.offset;
 		*behind = batch.first + batch.count;
 	}
@@ -100,33 +99,32 @@ static void check_tail(struct spool *spool)
 {
 	struct segment *last;
 	char path[SPOOL_PATH_MAX];
-	uint64_t behind = 0, size;
+	uint64_t behind = 0, torn;
 
 	if (spool->count == 0)
 		return;
 	last = &spool->segments[spool->count - 1];
 	if (spool->tail < last->first)
 		spool->tail = last->first;
-	size = whole_size(spool, last, &behind);
+	torn = last->size;
+	last->size = whole_size(spool, last, &behind);
+	torn -= last->size;
 	if (spool->tail < behind)
 		spool->tail = behind;
-	// Numbers go on behind a gap: a segment of its own keeps what was lost from being looked for here.
+	// Numbers go on behind a gap: in a segment of its own, so that nobody looks for the gap in this one.
 	spool->sealed = behind < spool->tail;
-	if (size == last->size)
+	if (torn == 0)
 		return;
-	log_warn("the end of a log spool is damaged and was cut off", "container=%s bytes=%" PRIu64, spool->id,
-		 last->size - size);
+	log_warn("the end of a log spool is torn and was cut off", "container=%s bytes=%" PRIu64, spool->id, torn);
 	spool_segment_path(spool, last, path);
-	last->size = size;
-	if (size == 0) {
+	_cleanup_close_ int fd = openat(spool->store->fd, path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, (off_t)last->size) < 0)
+		spool_report(spool->store, "cannot cut a log spool", spool->id, errno);
+	if (last->size == 0) {
 		(void)unlinkat(spool->store->fd, path, 0);
 		spool->count--;
 		spool->sealed = true;
-		return;
 	}
-	_cleanup_close_ int fd = openat(spool->store->fd, path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
-		spool_report(spool->store, "cannot cut a log spool", spool->id, errno);
 }
 
 // --- the last batch of a FIFO ---
