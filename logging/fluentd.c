@@ -1,9 +1,8 @@
 // fluentd's forward protocol as a destination (logging.md §5).
 //
 // Without acknowledgements a write tells nothing: the peer may be gone, and what its kernel has taken may never be read. So positions
-// are confirmed late, when the peer's kernel has acknowledged their bytes and either WINDOW_BYTES more were written or
-// nothing was for WINDOW_IDLE_MS. After a reset the reader goes back to what is confirmed: that is R-5.2's window of
-// 64 KiB, with no text kept in memory for it.
+// are confirmed late (is_settled), and after a reset the reader goes back to what is confirmed: that is R-5.2's window of
+// resending, with no text kept in memory for it.
 //
 // With acknowledgements, up to FLIGHT_MAX chunks are under way; only their positions are kept. They are read from the
 // spool again to be sent again, with the same boundaries and so with the same ids.

@@ -5,11 +5,14 @@
 #include "logging/destination.h"
 #include "logging/fluentd.h"
 
-#define FLIGHT_MAX 16           // chunks without an acknowledgement
-#define CHUNK_BYTES (64 << 10)  // of records in a chunk, after which no more are added
-#define WINDOW_BYTES (64 << 10) // what is sent again after a reset, without acknowledgements
-#define WINDOW_IDLE_MS 2000     // after so long without a reset what the peer's kernel has is no longer sent again
-#define ACK_MS 60000
+#define FLIGHT_MAX 16          // chunks without an acknowledgement
+#define CHUNK_BYTES (64 << 10) // of records in a chunk, after which no more are added
+// Without acknowledgements, what is sent again after a reset: at least so much, and what is younger; at most what
+// the peer's kernel can hold, which is 3 MiB on Linux (half of tcp_rmem's maximum).
+#define WINDOW_BYTES (64 << 10)
+#define WINDOW_MS 2000
+#define PEER_BUFFER (4 << 20)
+#define ACK_MS 60000
 
 // Items [first, next) of the spool, sent as one chunk (without acknowledgements: as several).
 struct flight {
@@ -17,6 +20,7 @@ struct flight {
 	uint64_t begin, end;         // bytes of the connection before and after it
 	uint64_t lines, bytes;       // of what the container wrote
 	uint64_t repeated;           // of those, sent before
+	uint64_t sent_at;            // loop time
 	uint64_t due;                // loop time at which the acknowledgement is overdue
 	char id[FORWARD_ID_LEN + 1]; // "" without acknowledgements
 	bool arrived;                // acknowledged, but not all before it

@@ -18,7 +18,8 @@ static void encode(struct destination *d, uint64_t from, uint64_t limit);
 static void rest(struct destination *d);
 static bool due_for_renewal(const struct destination *d);
 static void confirm(struct destination *d, unsigned flights);
-static void confirm_written(struct destination *d, bool idle);
+static void confirm_arrived(struct destination *d);
+static void confirm_written(struct destination *d);
 static void look_later(struct destination *d);
 static uint64_t ack_ms(const struct destination *d);
 
@@ -51,7 +52,6 @@ void fluentd_send_soon(struct destination *d)
 void fluentd_send(void *arg)
 {
 	struct destination *d = arg;
-
 	if (d->state == FLUENTD_IDLE && fluentd_has_work(d))
 		fluentd_connect(d);
 	if (d->state != FLUENTD_READY)
@@ -91,7 +91,6 @@ void fluentd_sent_arrived(struct destination *d)
 
 void fluentd_acknowledged(struct destination *d, const char *id)
 {
-	unsigned arrived = 0;
 	bool known = false;
 
 	for (unsigned i = 0; *id && i < d->flights_sent && !known; i++) {
@@ -105,9 +104,7 @@ void fluentd_acknowledged(struct destination *d, const char *id)
 	}
 	d->overdue = 0;
 	d->chunk_max = d->chunk_max < CHUNK_BYTES / 2 ? 2 * d->chunk_max : CHUNK_BYTES;
-	while (arrived < d->flights_sent && d->flights[arrived].arrived)
-		arrived++;
-	confirm(d, arrived);
+	confirm_arrived(d);
 	fluentd_send_soon(d);
 }
 
@@ -131,7 +128,7 @@ void fluentd_sent_look(struct destination *d)
 		return;
 	}
 	if (!d->acks)
-		confirm_written(d, now - d->sent_at >= WINDOW_IDLE_MS || due_for_renewal(d));
+		confirm_written(d);
 	fluentd_send_soon(d);
 }
 
@@ -243,9 +240,10 @@ static bool begin_chunk(struct destination *d)
 				return true;
 			}
 		}
-		if (again) { // arrived, or dropped by the spool
+		if (again) { // arrived, or dropped by the spool, which tells of it
 			again->arrived = true;
 			d->flights_sent++;
+			confirm_arrived(d);
 			continue;
 		}
 		// Ends of streams only: nothing to send, and confirmed with what is before them.
@@ -301,12 +299,14 @@ static void chunk_sent(struct destination *d)
 	if (sending->next > d->sent_until)
 		d->sent_until = sending->next;
 	sending->end = written(d);
+	sending->sent_at = d->sent_at;
 	sending->due = d->sent_at + ack_ms(d);
 	if (!again)
 		d->next = sending->next;
 	if (!d->acks && last && (d->flying == FLIGHT_MAX || sending->end - last->begin < MERGE_BYTES)) {
 		last->next = sending->next;
 		last->end = sending->end;
+		last->sent_at = sending->sent_at;
 		last->lines += sending->lines;
 		last->bytes += sending->bytes;
 		return;
@@ -341,16 +341,37 @@ static void confirm(struct destination *d, unsigned flights)
 	delivery_arrived(d->delivery, lines, bytes);
 }
 
-static void confirm_written(struct destination *d, bool idle)
+static void confirm_arrived(struct destination *d)
 {
-	uint64_t total = written(d);
+	unsigned arrived = 0;
+
+	while (arrived < d->flights_sent && d->flights[arrived].arrived)
+		arrived++;
+	confirm(d, arrived);
+}
+
+// Whether the peer's program has read what its kernel has is not known. It has not while the kernel takes no more, and has
+// if that took so much since that it cannot hold both, or if all is quiet.
+static bool is_settled(const struct destination *d, const struct flight *flight, uint64_t taken, bool quiet)
+{
+	uint64_t since = taken - flight->end;
+
+	if (quiet || since >= PEER_BUFFER)
+		return true;
+	return since >= WINDOW_BYTES && loop_now(d->loop) - flight->sent_at >= WINDOW_MS && !d->under_way;
+}
+
+static void confirm_written(struct destination *d)
+{
+	uint64_t total = written(d), idle = loop_now(d->loop) - d->sent_at;
 	unsigned flights = 0;
 
-	if (d->flying == 0 || (!idle && total - d->flights[0].end < WINDOW_BYTES))
+	if (d->flying == 0)
 		return;
 	uint64_t waiting = connection_unacknowledged(d->connection), taken = waiting < total ? total - waiting : 0;
+	bool quiet = waiting == 0 && !d->under_way && (idle >= WINDOW_MS || due_for_renewal(d));
 	while (flights < d->flying && d->flights[flights].end <= taken &&
-	       (idle || total - d->flights[flights].end >= WINDOW_BYTES))
+	       is_settled(d, &d->flights[flights], taken, quiet))
 		flights++;
 	confirm(d, flights);
 }
@@ -366,8 +387,10 @@ static void look_later(struct destination *d)
 	uint64_t now = loop_now(d->loop), at = UINT64_MAX;
 
 	if (!d->acks) {
-		confirm_written(d, false);
-		at = due_for_renewal(d) ? now + SETTLE_MS : d->sent_at + WINDOW_IDLE_MS;
+		confirm_written(d);
+		if (d->flying == 0 && due_for_renewal(d) && fluentd_has_work(d))
+			fluentd_send_soon(d);
+		at = due_for_renewal(d) ? now + SETTLE_MS : d->sent_at + WINDOW_MS;
 		at = d->flying == 0 ? UINT64_MAX : at <= now ? now + SETTLE_MS : at;
 	}
 	for (unsigned i = 0; d->acks && i < d->flights_sent; i++) {
