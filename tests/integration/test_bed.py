@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import uuid
 
 import pytest
@@ -14,7 +15,7 @@ from botocore.credentials import Credentials
 
 import compare
 import transcript
-from ecsbed import tasks
+from ecsbed import model, tasks
 from ecsbed.controlplane import ACCESS_KEY, SECRET_KEY, TARGET, ControlPlane
 from ecsbed.dockerproxy import DockerProxy
 from ecsbed.imds import Imds
@@ -32,12 +33,12 @@ def cp(instance):
 
 
 def call(cp, operation="DiscoverPollEndpoint", body=None, secret=SECRET_KEY, attempt="attempt=1; max=3",
-         agent=AGENT, sent=None):
+         agent=AGENT, sent=None, invocation=None):
     """One API call as the agent makes it; sent: the body that goes out instead of the signed one."""
     data = json.dumps(DISCOVER if body is None else body).encode()
     request = AWSRequest("POST", cp.endpoint + "/", data=data, headers={
         "Host": cp.endpoint.partition("//")[2], "Content-Type": "application/x-amz-json-1.1",
-        "X-Amz-Target": TARGET + operation, "Amz-Sdk-Invocation-Id": str(uuid.uuid4()),
+        "X-Amz-Target": TARGET + operation, "Amz-Sdk-Invocation-Id": invocation or str(uuid.uuid4()),
         "Amz-Sdk-Request": attempt, "Content-Length": str(len(data))})
     SigV4Auth(Credentials(ACCESS_KEY, secret), "ecs", "us-west-2").add_auth(request)
     client = http.client.HTTPConnection("127.0.0.1", 8443)
@@ -71,6 +72,25 @@ def test_a_correct_call_is_no_violation(cp):
 def test_a_wrong_call_is_a_violation(cp, wrong, complaint):
     call(cp, **wrong)
     assert len(cp.violations) == 1 and complaint in cp.violations[0]
+
+
+def test_an_attempt_may_come_while_the_last_one_is_still_looked_at(cp, monkeypatch):
+    arrived, done, problems = threading.Event(), threading.Event(), model.problems
+    invocation = str(uuid.uuid4())
+
+    def slow(operation, body):
+        if not arrived.is_set():
+            arrived.set()
+            assert done.wait(10)
+        return problems(operation, body)
+    monkeypatch.setattr(model, "problems", slow)
+    first = threading.Thread(target=call, args=(cp,), kwargs={"invocation": invocation})
+    first.start()
+    assert arrived.wait(10)
+    assert call(cp, attempt="attempt=2; max=3", invocation=invocation)[0] == 200
+    done.set()
+    first.join()
+    assert cp.violations == []
 
 
 def test_faults_hold_fail_and_drop(cp):

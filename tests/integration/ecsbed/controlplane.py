@@ -57,6 +57,7 @@ class ControlPlane:
         self._seq = 0
         self._stop = threading.Event()
         self._heartbeat_stop = threading.Event()
+        model.load()
         self.server = Server(instance.listen(address, port), self._handle,
                              pki.server_context if pki else None, "control-plane")
         self.acs_server = None       # listen_for_acs: one of its own
@@ -222,6 +223,8 @@ class ControlPlane:
             self.generation += 1
             self.acs_sessions = 0
         generation = self.generation
+        for what in self._attempt_problems(request, operation):
+            self.violation(operation or request.target, what)
         if self._signed_at_another_time(request):
             self._refuse_time(request)
             return
@@ -255,8 +258,6 @@ class ControlPlane:
         return self.ahead and abs(calendar.timegm(signed) - time.time() - self.ahead) > sigv4.MAX_SKEW
 
     def _refuse_time(self, request):
-        self._attempts[request.header("Amz-Sdk-Invocation-Id")] = int(
-            SDK_REQUEST.match(request.header("Amz-Sdk-Request")).group(1))
         request.connection.respond(
             400, {"__type": "InvalidSignatureException", "message": "Signature expired: it is later now"},
             [("Date", formatdate(time.time() + self.ahead, usegmt=True))])
@@ -273,6 +274,8 @@ class ControlPlane:
         yield from sigv4.problems(request, self.scheme, self.keys, REGION, "ecs", API_SIGNED, self.ahead)
         yield from model.problems(operation, body)
 
+    def _attempt_problems(self, request, operation):
+        """Looked at before all that takes time: an agent that has waited long enough sends the next attempt."""
         invocation = request.header("Amz-Sdk-Invocation-Id") or ""
         try:
             uuid.UUID(invocation)

@@ -14,6 +14,11 @@ def _service(name):
     return botocore.session.Session().get_service_model(name)
 
 
+def load(service="ecs"):
+    """So that the first call does not wait for it."""
+    _service(service)
+
+
 def problems(operation, body, service="ecs"):
     """What is wrong with the body of a call: a list of texts."""
     if operation not in _service(service).operation_names:
