@@ -37,16 +37,19 @@ int record_decode(const void *message, size_t len, struct record *record)
 enum record_step record_next(const void *data, size_t len, size_t *used, struct record *record)
 {
 	const unsigned char *p = data;
-	size_t length, here;
+	size_t length = 0, here;
 	int r;
 
 	*used = 0;
-	if (len < RECORD_HEADER)
-		return RECORD_INCOMPLETE;
-	length = length_word(p);
-	here = len - RECORD_HEADER < length ? len - RECORD_HEADER : length;
-	r = length > RECORD_MAX ? -EBADMSG
-				: decode((struct input){.p = p + RECORD_HEADER, .here = here, .left = length}, record);
+	if (len < RECORD_HEADER) {
+		r = (len > 0 && p[0] != 0) || (len > 1 && p[1] > RECORD_MAX >> 16) ? -EBADMSG : -EAGAIN;
+	} else {
+		length = length_word(p);
+		here = len - RECORD_HEADER < length ? len - RECORD_HEADER : length;
+		r = length > RECORD_MAX
+			    ? -EBADMSG
+			    : decode((struct input){.p = p + RECORD_HEADER, .here = here, .left = length}, record);
+	}
 	if (r == 0) {
 		*used = RECORD_HEADER + length;
 		return RECORD_OK;

@@ -116,8 +116,16 @@ static void on_sync_timer(void *arg)
 	uint64_t now = loop_now(store->loop);
 	struct spool *spool;
 
-	while ((spool = TAILQ_FIRST(&store->dirty)) && now - spool->dirty_since >= SPOOL_SYNC_MS)
-		sync_now(spool);
+	while ((spool = TAILQ_FIRST(&store->dirty)) && now - spool->dirty_since >= SPOOL_SYNC_MS) {
+		if (!sync_busy(store->sync, spool)) {
+			sync_now(spool);
+			continue;
+		}
+		// A slow disk: later, or descriptors would pile up.
+		TAILQ_REMOVE(&store->dirty, spool, dirty);
+		spool->dirty_since = now;
+		TAILQ_INSERT_TAIL(&store->dirty, spool, dirty);
+	}
 	if (spool)
 		timer_start(&store->sync_timer, SPOOL_SYNC_MS - (now - spool->dirty_since));
 }
@@ -482,7 +490,7 @@ static int open_segment(struct spool *spool, size_t need)
 
 	if (last && !spool->sealed && last->size > 0 && last->size + need > segment_max(spool))
 		spool_seal(spool);
-	else if (spool->unsynced + need > SPOOL_SYNC_BYTES)
+	else if (spool->unsynced + need > SPOOL_SYNC_BYTES && !sync_busy(spool->store->sync, spool))
 		sync_now(spool);
 	if (last && !spool->sealed && spool->fd < 0) {
 		spool_segment_path(spool, last, path);

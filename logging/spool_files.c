@@ -40,7 +40,8 @@ void spool_load_cursor(struct spool *spool)
 		struct cursor_slot slot;
 
 		if (pread(fd, &slot, sizeof(slot), i * CURSOR_STEP) != sizeof(slot) || slot.magic != CURSOR_MAGIC ||
-		    slot.sum != slot_sum(&slot) || slot.writes < spool->writes)
+		    slot.sum != slot_sum(&slot) || slot.writes < spool->writes || slot.cursor > SEGMENT_NUMBER_MAX ||
+		    slot.drop.to > SEGMENT_NUMBER_MAX)
 			continue;
 		spool->writes = slot.writes;
 		spool->cursor = slot.cursor;

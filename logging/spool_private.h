@@ -112,6 +112,7 @@ struct sync *sync_new(struct loop *loop, int store_fd, void (*failed)(struct syn
 		      struct error *err);
 struct sync *sync_free(struct sync *sync); // after all jobs are done
 struct sync_job *sync_job_new(struct spool *spool);
-void sync_push(struct sync *sync, struct sync_job *job); // takes it
-void sync_wait(struct sync *sync);                       // until all jobs are done
+void sync_push(struct sync *sync, struct sync_job *job);      // takes it
+void sync_wait(struct sync *sync);                            // until all jobs are done
+bool sync_busy(struct sync *sync, const struct spool *spool); // jobs of this one are not done yet
 void sync_forget(struct sync *sync, struct spool *spool);

@@ -15,6 +15,7 @@ _Static_assert(sizeof(struct batch) == 56 && __BYTE_ORDER__ == __ORDER_LITTLE_EN
 
 static uint32_t sum(uint32_t salt, const void *data, size_t len);
 static uint32_t header_sum(const struct batch *batch);
+static bool is_sound(const struct batch *batch);
 static size_t load(struct scan *scan, uint64_t offset, size_t want);
 static bool find_salt(struct scan *scan);
 
@@ -31,7 +32,7 @@ bool segment_parse_name(const char *name, struct segment *segment)
 	if (sscanf(name, "%16" SCNx64 "-%8" SCNx32, &segment->first, &segment->salt) != 2)
 		return false;
 	segment_name(segment, again);
-	return strcmp(name, again) == 0;
+	return strcmp(name, again) == 0 && segment->salt && segment->first <= SEGMENT_NUMBER_MAX;
 }
 
 int segment_write(int fd, struct segment *segment, struct batch *batch, const void *payload)
@@ -71,7 +72,7 @@ bool scan_next(struct scan *scan, struct batch *batch)
 		if (load(scan, scan->offset, sizeof(*batch)) < sizeof(*batch))
 			return false;
 		memcpy(batch, scan->window + (scan->offset - scan->start), sizeof(*batch));
-		if (batch->salt == scan->salt && batch->header_sum == header_sum(batch) && batch->len <= PAYLOAD_MAX &&
+		if (batch->salt == scan->salt && is_sound(batch) &&
 		    batch->len <= scan->size - scan->offset - sizeof(*batch)) {
 			scan->offset += sizeof(*batch) + batch->len;
 			return true;
@@ -106,6 +107,12 @@ static uint32_t sum(uint32_t salt, const void *data, size_t len)
 {
 	// Without data zlib gives its own start value instead.
 	return len ? (uint32_t)crc32_z(salt, data, len) : salt;
+}
+
+static bool is_sound(const struct batch *batch)
+{
+	return batch->header_sum == header_sum(batch) && batch->len <= PAYLOAD_MAX && batch->count > 0 &&
+	       batch->first <= SEGMENT_NUMBER_MAX - batch->count;
 }
 
 static uint32_t header_sum(const struct batch *batch)

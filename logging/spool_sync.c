@@ -106,6 +106,19 @@ void sync_wait(struct sync *sync)
 	tell_failures(sync);
 }
 
+bool sync_busy(struct sync *sync, const struct spool *spool)
+{
+	struct sync_job *job;
+	bool busy;
+
+	pthread_mutex_lock(&sync->lock);
+	busy = sync->running && sync->running->spool == spool;
+	STAILQ_FOREACH(job, &sync->queue, entry)
+	busy = busy || job->spool == spool;
+	pthread_mutex_unlock(&sync->lock);
+	return busy;
+}
+
 void sync_forget(struct sync *sync, struct spool *spool)
 {
 	struct sync_job *job;

@@ -172,6 +172,44 @@ static void found_and_removed(void **state)
 	assert_null(spool_open(store, "", &err));
 }
 
+// What a reader that died had appended and not consumed, or consumed in part.
+static void the_last_batch_is_known_again(void **state)
+{
+	(void)state;
+	struct buf fifo = {0};
+	size_t len = 0, batch, boundary = 0;
+	open_spool(&no_limits);
+	assert_false(spool_last_matches(spool, FIFO, "x", 1, &len));
+	assert_int_equal(add(0, 3, 100, SPOOL_FULL_REFUSE), 0);
+	assert_int_equal(add(3, 3, 100, SPOOL_FULL_REFUSE), 0);
+	put_line(&fifo, 3, 100);
+	boundary = fifo.len;
+	put_line(&fifo, 4, 100);
+	put_line(&fifo, 5, 100);
+	batch = fifo.len;
+	// Of another FIFO, and no records: these are not meant.
+	assert_int_equal(spool_append(spool, FIFO + 1, fifo.data, boundary, 1, 0, 0, SPOOL_FULL_REFUSE), 0);
+	assert_int_equal(spool_append_end(spool), 0);
+	put_line(&fifo, 6, 100);
+	open_again(&no_limits);
+	for (size_t from = 0; from < batch; from++) {
+		size_t there = from % 2 ? fifo.len : batch; // what was written to the FIFO since then
+		// A few bytes alone prove nothing, unless the next record follows.
+		bool found = spool_last_matches(spool, FIFO, fifo.data + from, there - from, &len);
+		if (!found || len != batch - from)
+			fail_msg("%zu of %zu bytes consumed: %d, %zu bytes", from, batch, found, len);
+	}
+	assert_false(spool_last_matches(spool, FIFO, fifo.data + batch, fifo.len - batch, &len));
+	assert_false(spool_last_matches(spool, FIFO, fifo.data, batch - 1, &len));
+	assert_false(spool_last_matches(spool, FIFO + 2, fifo.data, fifo.len, &len));
+	assert_true(spool_last_matches(spool, FIFO + 1, fifo.data, fifo.len, &len));
+	assert_int_equal(len, boundary);
+	// The same text at another time is another line.
+	fifo.data[boundary + 4 + 8 + 3] ^= 1;
+	assert_false(spool_last_matches(spool, FIFO, fifo.data + boundary, fifo.len - boundary, &len));
+	buf_free(&fifo);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -181,6 +219,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ends_and_losses, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(settings, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(found_and_removed, bed_setup, bed_teardown),
+		cmocka_unit_test_setup_teardown(the_last_batch_is_known_again, bed_setup, bed_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
