@@ -350,15 +350,15 @@ static void confirm_arrived(struct destination *d)
 	confirm(d, arrived);
 }
 
-// Whether the peer's program has read what its kernel has is not known. It has not while the kernel takes no more, and has
-// if that took so much since that it cannot hold both, or if all is quiet.
+// Whether the peer's program has read what its kernel has taken is not known. It has if that took more since than it can
+// hold, or if all is quiet. While there is more to send than goes out, the peer may be slow.
 static bool is_settled(const struct destination *d, const struct flight *flight, uint64_t taken, bool quiet)
 {
 	uint64_t since = taken - flight->end;
 
 	if (quiet || since >= PEER_BUFFER)
 		return true;
-	return since >= WINDOW_BYTES && loop_now(d->loop) - flight->sent_at >= WINDOW_MS && !d->under_way;
+	return since >= WINDOW_BYTES && loop_now(d->loop) - flight->sent_at >= WINDOW_MS && !fluentd_has_work(d);
 }
 
 static void confirm_written(struct destination *d)
@@ -369,7 +369,8 @@ static void confirm_written(struct destination *d)
 	if (d->flying == 0)
 		return;
 	uint64_t waiting = connection_unacknowledged(d->connection), taken = waiting < total ? total - waiting : 0;
-	bool quiet = waiting == 0 && !d->under_way && (idle >= WINDOW_MS || due_for_renewal(d));
+	bool done = idle >= WINDOW_MS && !fluentd_has_work(d);
+	bool quiet = waiting == 0 && !d->under_way && (done || due_for_renewal(d));
 	while (flights < d->flying && d->flights[flights].end <= taken &&
 	       is_settled(d, &d->flights[flights], taken, quiet))
 		flights++;
