@@ -211,6 +211,12 @@ static void check_ports(const struct box *box, const struct box *other)
 	}
 }
 
+// What is on disk is known, also in a turn that a kill cuts short.
+static bool is_over(const struct task_truth *task)
+{
+	return task->known == TASK_STOPPED || task->disk_known == TASK_STOPPED;
+}
+
 // Of containers whose tasks are over the ports may be had: they do not run.
 void check_created(const struct box *box)
 {
@@ -219,7 +225,7 @@ void check_created(const struct box *box)
 			continue;
 		if (other->task == box->task && other->container == box->container)
 			violated("CREATED_ONCE", "two containers: %s and %s", box->name, other->name);
-		if (world.tasks[box->task].known != TASK_STOPPED && world.tasks[other->task].known != TASK_STOPPED)
+		if (!is_over(&world.tasks[box->task]) && !is_over(&world.tasks[other->task]))
 			check_ports(box, other);
 	}
 }
