@@ -25,6 +25,7 @@
 #include "endpoint/spawner.h"
 #include "engine/engine.h"
 #include "engine/introspect.h"
+#include "logd/logd.h"
 #include "logs.h"
 #include "task_limits.h"
 #include <curl/curl.h>
@@ -44,6 +45,7 @@ struct app {
 	struct cgroups *cgroups;
 	struct store *store;
 	struct registry *registry;
+	struct logd *logd;
 	struct engine *engine;
 	struct instance *instance;
 	struct endpoint *endpoint;
@@ -160,6 +162,14 @@ static void wait_for_docker(struct app *app, const struct docker_error *err)
 	timer_start(&app->docker_retry, backoff_next(&app->docker_backoff));
 }
 
+// With it known what ecs-logd takes: it decides a capability.
+static void register_instance(void *arg)
+{
+	struct app *app = arg;
+	app->config.logd_runs = logd_drivers(app->logd) != 0;
+	instance_register(app->instance);
+}
+
 static void on_docker_info(const struct docker_error *err, const struct docker_info *info, void *arg)
 {
 	struct app *app = arg;
@@ -174,7 +184,8 @@ static void on_docker_info(const struct docker_error *err, const struct docker_i
 	CRASH_POINT("recovery.docker-known");
 	// Recovery does not wait for the control plane; reports do.
 	engine_start(app->engine, NULL, NULL);
-	instance_register(app->instance);
+	if (logd_ask(app->logd, register_instance, app))
+		register_instance(app);
 }
 
 static void on_docker(const struct docker_error *err, void *arg)
@@ -250,6 +261,7 @@ static bool make_engine(struct app *app)
 		.docker = app->docker,
 		.store = app->store,
 		.registry = app->registry,
+		.logd = app->logd,
 		.cluster = instance_cluster(app->instance),
 		.region = instance_region(app->instance),
 		.task_iam_role = app->config.task_iam_role,
@@ -336,6 +348,25 @@ static bool make_endpoint(struct app *app, struct error *err)
 	return app->endpoint != NULL;
 }
 
+static void on_logd(void *arg)
+{
+	struct app *app = arg;
+	if (app->engine)
+		engine_tell_logd(app->engine);
+}
+
+static void make_logd(struct app *app)
+{
+	app->logd = logd_new(&(struct logd_options){.loop = app->loop,
+						    .http = app->docker_http,
+						    .drivers = app->config.native_logging,
+						    .plugin_socket = app->config.log_plugin_socket,
+						    .socket = app->config.logd_socket,
+						    .docker_config_file = app->config.docker_config_file,
+						    .on_connected = on_logd,
+						    .arg = app});
+}
+
 static void on_signal(int signal, unsigned events, void *arg)
 {
 	struct app *app = arg;
@@ -389,6 +420,7 @@ static bool make(struct app *app, struct error *err)
 	if (!(app->store = store_open(config->data_dir, err)) || !make_endpoint(app, err))
 		return false;
 	audit_log_start(&app->audit_log, app->loop, config, app->endpoint);
+	make_logd(app);
 	struct instance_options instance_options = {
 		.loop = app->loop,
 		.http = app->http,
@@ -429,6 +461,7 @@ static void tear_down(struct app *app)
 	app->engine = engine_free(app->engine);
 	audit_log_stop(&app->audit_log);
 	app->cgroups = cgroups_close(app->cgroups);
+	app->logd = logd_free(app->logd);
 	app->registry = registry_free(app->registry);
 	app->endpoint = endpoint_free(app->endpoint);
 	app->docker = docker_free(app->docker);

@@ -86,6 +86,14 @@ bool channel_send(struct channel *channel, unsigned type, const char *const *fie
 	return true;
 }
 
+void channel_greet(struct channel *channel)
+{
+	char version[16], oldest[16];
+	snprintf(version, sizeof(version), "%d", WIRE_VERSION);
+	snprintf(oldest, sizeof(oldest), "%d", WIRE_VERSION_MIN);
+	channel_send(channel, WIRE_HELLO, (const char *[]){version, oldest, ECSD_VERSION}, 3, -1);
+}
+
 static void on_ready(int fd, unsigned events, void *arg)
 {
 	(void)fd;

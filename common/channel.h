@@ -23,3 +23,5 @@ struct channel *channel_free(struct channel *channel); // closes the socket; no 
 // pass_fd: sent along, duplicated by the kernel and closed here; -1: none. False when the message is larger than
 // wire.h allows (it is then not sent); a channel that has ended swallows it.
 bool channel_send(struct channel *channel, unsigned type, const char *const *fields, size_t count, int pass_fd);
+// Sends the HELLO that begins a conversation.
+void channel_greet(struct channel *channel);

@@ -106,6 +106,14 @@ bool wire_number(const struct wire_message *message, unsigned i, uint64_t *value
 	return parse_uint64(wire_text(message, i), value);
 }
 
+int wire_hello_check(const struct wire_message *hello)
+{
+	uint64_t version, oldest;
+	if (!wire_number(hello, 0, &version) || !wire_number(hello, 1, &oldest))
+		return -EBADMSG;
+	return version < WIRE_VERSION_MIN || oldest > WIRE_VERSION ? -EPROTONOSUPPORT : 0;
+}
+
 static int decode(struct wire_decoder *decoder, char *body, size_t len, struct wire_message *message)
 {
 	size_t count = get_le(body + 2, 2), at = 4;

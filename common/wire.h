@@ -1,4 +1,5 @@
-// The messages between ecsd and ecs-endpoint, and nothing but their coding: no I/O (channel.h does that).
+// The messages between ecsd and ecs-endpoint, and between ecsd and ecs-logd, and nothing but their coding: no I/O (channel.h
+// does that).
 //
 // A message on the stream is: u32 length of what follows, u16 type, u16 number of fields, then each
 // field as u32 length and bytes. Numbers of the frame are little-endian; all fields are text,
@@ -39,6 +40,12 @@ enum wire_type {
 	// ecs-endpoint -> ecsd
 	WIRE_SYNCED = 12,   // token: all that came before SYNC(token) is held and served
 	WIRE_RETURNED = 13, // fields as PUT: execution-role credentials held from before this ecsd started
+	// ecsd -> ecs-logd, on a socket of their own (logging.md)
+	WIRE_LOGD_STOPPING = 32, // Docker's container id: it is being stopped
+	WIRE_LOGD_EXITED = 33,   // Docker's container id: its process is gone
+	// ecs-logd -> ecsd
+	WIRE_LOGD_COUNTERS =
+		34, // since it started: lines in, shipped, dropped; now: bytes in the spool, ms of the oldest there
 };
 
 // Values of the field "role": the page's names of role types (credentials-endpoint.md §6).
@@ -75,3 +82,6 @@ void wire_decoder_free(struct wire_decoder *decoder); // wipes what it has seen
 // Field i as text: "" if there is no such field or it has a NUL byte inside.
 const char *wire_text(const struct wire_message *message, unsigned i);
 bool wire_number(const struct wire_message *message, unsigned i, uint64_t *value);
+
+// What a HELLO says of whether the two can talk: 0, -EBADMSG: it is malformed, -EPROTONOSUPPORT: one is too old for the other.
+int wire_hello_check(const struct wire_message *hello);

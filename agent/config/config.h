@@ -76,6 +76,12 @@ struct config {
 		dynamic_port_last;           // ECS_DYNAMIC_HOST_PORT_RANGE, else the kernel's, else 49153-65535
 	bool privileged_disabled;            // ECS_DISABLE_PRIVILEGED
 	struct json_strings logging_drivers; // ECS_AVAILABLE_LOGGING_DRIVERS, default ["json-file","none"]
+	unsigned native_logging;     // ECS_NATIVE_LOGGING: LOG_DRIVER_BIT of each driver that ecs-logd takes over
+	char *log_plugin_socket;     // ECSD_LOG_PLUGIN_SOCKET (ours)
+	char *logd_socket;           // ECSD_LOGD_SOCKET (ours)
+	char *docker_config_file;    // ECSD_DOCKER_CONFIG_FILE (ours), default /etc/docker/daemon.json
+	bool awslogs_execution_role; // ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE
+	bool logd_runs;              // no option: ecs-logd answered before registration (agent/logd)
 	bool selinux_capable, apparmor_capable;
 	enum tristate exclude_ipv6_port_binding; // ECS_EXCLUDE_IPV6_PORTBINDING, default true
 

@@ -85,7 +85,7 @@ extern const struct type config_text, config_trimmed, config_path, config_bool, 
 	config_duration, config_period, config_int, config_memory, config_ports, config_drivers, config_strings,
 	config_commas, config_map, config_labels, config_routes, config_level, config_format, config_words, config_rps,
 	config_rate, config_range, config_docker, config_scale, config_megabytes, config_roll, config_object,
-	config_raw;
+	config_raw, config_native;
 
 // The variable's name, or the key where the value came from JSON.
 const char *value_label(const struct value *value);

@@ -1,4 +1,5 @@
 // Types that are lists and objects.
+#include "common/log_options.h"
 #include "common/util.h"
 #include "config/config_parse.h"
 #include "config/option.h"
@@ -58,6 +59,41 @@ static int parse_drivers(const struct value *v, void *member, struct error *err)
 		r = error_set(err, ENOTSUP, "Invalid logging drivers: %s", unknown.data);
 	buf_free(&unknown);
 	return r;
+}
+
+// A boolean for all, or a list of the drivers.
+static int parse_native(const struct value *v, void *member, struct error *err)
+{
+	static const enum log_driver drivers[] = {LOG_AWSLOGS, LOG_FLUENTD, LOG_SYSLOG};
+	struct error problem = {0};
+	struct json_strings list = {0};
+	unsigned bits = 0;
+	bool all;
+
+	if (!v->text[strspn(v->text, " \t\r\n")])
+		return VALUE_EMPTY;
+	if (config_parse_bool(v->text, &all, NULL) == 0) {
+		for (size_t i = 0; all && i < ARRAY_SIZE(drivers); i++)
+			bits |= LOG_DRIVER_BIT(drivers[i]);
+		*(unsigned *)member = bits;
+		return VALUE_SET;
+	}
+	config_parse_list(v->text, false, &list, &problem);
+	for (size_t i = 0; i < list.count; i++) {
+		enum log_driver driver;
+		if (log_driver_parse(list.items[i], &driver))
+			bits |= LOG_DRIVER_BIT(driver);
+		else if (!problem.code)
+			error_set(&problem, EINVAL, "\"%s\" is none of awslogs, fluentd, syslog", list.items[i]);
+	}
+	config_strings_free(&list);
+	if (problem.code)
+		return error_set(err, EINVAL,
+				 "Invalid format for \"%s\"; expected a boolean or a JSON array like "
+				 "[\"awslogs\",\"syslog\"]. err %s",
+				 value_label(v), problem.message);
+	*(unsigned *)member = bits;
+	return VALUE_SET;
 }
 
 // "a,b": items as they are, white space included.
@@ -136,6 +172,7 @@ static int parse_routes(const struct value *v, void *member, struct error *err)
 TYPE(ports, "JSON list", ports, FORM_PORTS, OWNED_LIST);
 TYPE(drivers, "JSON list", drivers, FORM_STRINGS, OWNED_LIST);
 TYPE(strings, "JSON list", strings, FORM_STRINGS, OWNED_LIST);
+TYPE(native, "boolean or JSON list", native, FORM_RAW, IN_PLACE);
 TYPE(commas, "list a,b", commas, FORM_STRINGS, OWNED_LIST);
 TYPE(map, "JSON object", map, FORM_MAP, OWNED_TEXT);
 TYPE(labels, "JSON object", map, FORM_MAP, OWNED_TEXT);

@@ -1,5 +1,6 @@
 // The capability attributes of a registration: what ECS may place on this instance (control-plane.md §8).
 // Only what is true today is announced; a row marked `later` becomes true with the feature it names.
+#include "common/log_options.h"
 #include "common/util.h"
 #include "control/instance.h"
 #include <stdio.h>
@@ -44,6 +45,12 @@ static bool ecr(const struct facts *f)
 static bool task_role_host(const struct facts *f)
 {
 	return f->config->task_iam_role_network_host && api(f, 19);
+}
+// Docker's own driver gets those credentials only where the host's packet filter leads it to ecs-endpoint.
+static bool execution_role_logs(const struct facts *f)
+{
+	return f->config->awslogs_execution_role && f->config->logd_runs &&
+	       f->config->native_logging & LOG_DRIVER_BIT(LOG_AWSLOGS);
 }
 static bool task_limits(const struct facts *f)
 {
@@ -97,8 +104,8 @@ static const struct capability {
 	{29, E "container-health-check", .later = true,
 	 .condition =
 		 "API 1.24, unless `ECS_DISABLE_DOCKER_HEALTH_CHECK`"}, // health has to be reported through telemetry
-	{30, E "execution-role-awslogs", .later = true, .condition = "`ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE`",
-	 .refusal = "logsAuthStrategy ExecutionRole"},
+	{30, E "execution-role-awslogs", .when = execution_role_logs,
+	 .condition = "`ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE`, and ecs-logd takes awslogs"},
 	{31, E "docker-plugin.local", .later = false}, // Docker's own volume driver
 	{32, E "docker-plugin.<legacy plugin>", .later = true, .condition = "each legacy plugin",
 	 .refusal = "volumes other than host volumes"},

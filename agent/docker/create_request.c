@@ -2,6 +2,7 @@
 // pipeline of docker-mapping.md §4.
 #include "docker/create_request.h"
 #include "docker/docker_internal.h"
+#include "docker/log_config.h"
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -25,6 +26,8 @@ json_object *create_request_build(const struct task *task, const struct containe
 		*name = "HostConfigError";
 		return NULL;
 	}
+	if (log_config_apply(host, task, container, context, name, err) < 0)
+		return NULL;
 	if (build_config(config, task, container, context, err) < 0) {
 		*name = "DockerClientConfigError";
 		return NULL;

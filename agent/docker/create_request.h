@@ -8,15 +8,18 @@
 #include "common/json.h"
 #include "engine/task.h"
 
+struct log_defaults;
 struct create_context {
 	const char *cluster, *region;
 	const struct json_strings *image_env; // ENV of the image (KEY=VALUE), may be NULL
 	bool task_iam_role;                   // inject AWS_CONTAINER_CREDENTIALS_RELATIVE_URI
 	const char *cgroup_parent;            // the task's own cgroup, or NULL; the payload's word does not count then
 	bool cgroup_v2;                       // the host has cgroup v2 only: /sys/fs/cgroup/cgroup.controllers exists
+	unsigned native_logging;              // LOG_DRIVER_BIT of drivers in whose place ecs-logd takes logs now
+	const struct log_defaults *log_defaults; // the daemon's (log_config.h), NULL: none
 };
-// Returns the request body; caller releases it. On failure NULL: *name is "HostConfigError" or
-// "DockerClientConfigError" and err the text.
+// Returns the request body; caller releases it. On failure NULL: *name is "HostConfigError", "DockerClientConfigError" or,
+// where Docker would have refused the container, "CannotCreateContainerError", and err the text.
 json_object *create_request_build(const struct task *task, const struct container *container,
 				  const struct create_context *context, const char **name, struct error *err);
 

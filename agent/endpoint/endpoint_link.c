@@ -2,11 +2,11 @@
 #include "common/crash_point.h"
 #include "common/backoff.h"
 #include "common/log.h"
+#include "common/unix_socket.h"
 #include "common/util.h"
 #include <errno.h>
 #include <pwd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 // Between tries to connect: short at first, since containers wait for their credentials meanwhile.
 #define RETRY_MIN_MS 100
@@ -130,15 +130,10 @@ static void connect_now(void *arg)
 
 static int open_connection(struct endpoint_link *link, int *out, struct error *err)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	if (strlen(link->socket_path) >= sizeof(address.sun_path))
-		return error_set(err, ENAMETOOLONG, "path too long for a socket: %s", link->socket_path);
-	memcpy(address.sun_path, link->socket_path, strlen(link->socket_path));
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return error_set_errno(err, errno, "socket");
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return error_set_errno(err, errno, "connect %s", link->socket_path);
+	_cleanup_close_ int fd = -1;
+	int r = unix_connect(link->socket_path, &fd, err);
+	if (r < 0)
+		return r;
 	if (!peer_trusted(link, fd, err))
 		return -err->code;
 	*out = take_fd(&fd);
@@ -147,16 +142,16 @@ static int open_connection(struct endpoint_link *link, int *out, struct error *e
 
 static bool peer_trusted(const struct endpoint_link *link, int fd, struct error *err)
 {
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) {
+	uid_t uid;
+	pid_t pid;
+	if (!unix_peer(fd, &uid, &pid)) {
 		error_set_errno(err, errno, "SO_PEERCRED");
 		return false;
 	}
 	for (unsigned i = 0; i < link->trusted_count; i++)
-		if (peer.uid == link->trusted[i])
+		if (uid == link->trusted[i])
 			return true;
-	error_set(err, EPERM, "%s belongs to user %u, who is not to have credentials", link->socket_path, peer.uid);
+	error_set(err, EPERM, "%s belongs to user %u, who is not to have credentials", link->socket_path, uid);
 	return false;
 }
 

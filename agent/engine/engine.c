@@ -8,6 +8,7 @@
 #include "engine/admit.h"
 #include "engine/image_cycle.h"
 #include "engine/pulls.h"
+#include "logd/logd.h"
 
 // --- life ---
 
@@ -36,6 +37,8 @@ static void entry_free(struct entry *entry)
 		struct container *c = &entry->task->containers[i];
 		pulls_cancel_call(c);
 		cgroups_call_cancel(c->cgroup_call);
+		if (entry->engine->o.logd)
+			logd_ask_cancel(entry->engine->o.logd, &entry->refs[i]);
 		engine_release_process(c);
 	}
 	if (entry->task) {

@@ -15,12 +15,14 @@
 
 struct cgroups;
 struct engine;
+struct logd;
 
 struct engine_options {
 	struct loop *loop;
 	struct docker *docker;
 	struct store *store;
 	struct registry *registry;    // logins; NULL: none
+	struct logd *logd;            // takes containers' logs; NULL: nobody does but Docker
 	const char *cluster, *region; // copied; cluster may change until engine_start
 	bool task_iam_role;
 	int pull_behavior;                             // enum pull_behavior of config.h
@@ -57,6 +59,8 @@ void engine_set_cgroups(struct engine *engine, struct cgroups *cgroups, bool lim
 bool engine_limits_tasks(const struct engine *engine);
 // Loaded tasks that are not STOPPED and were accepted with limits off.
 size_t engine_tasks_without_limits(const struct engine *engine);
+// What ecs-logd is to know of containers that are being stopped, or of which Docker has yet to say that they ended.
+void engine_tell_logd(const struct engine *engine);
 // Opens Docker's event stream, asks about all known containers, then acts. docker_connect must have succeeded.
 // on_ready: Docker answers and acting has begun.
 void engine_start(struct engine *engine, void (*on_ready)(void *arg), void *arg);

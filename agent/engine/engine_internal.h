@@ -8,6 +8,7 @@
 //   pulls.c       login, digest and pull of a container's image; fetch.c shares them, pulled.c remembers them
 //   observe.c     what Docker says about a container, from inspect, events, process exits and lists
 //   task_cgroup.c limits of a task as a whole
+//   task_logs.c   what ecs-logd is asked and told about containers
 //   reports.c     transitions and the reports made of them
 //   rebuild.c     tasks from Docker's labels when the database was lost
 #pragma once
@@ -144,6 +145,12 @@ void engine_observe_missing(struct container_ref *ref);
 void engine_release_process(struct container *container); // pidfd and its watch
 void engine_watch_docker(struct engine *engine);
 void engine_resync(void *engine); // compares Docker's list with what is known
+
+// task_logs.c
+// True: what the create request needs to know of ecs-logd is known. False: done comes later, with the container.
+bool engine_ask_logd(struct container_ref *ref, void (*done)(void *arg));
+void engine_tell_stopping(struct container_ref *ref); // a stop is about to go out
+void engine_tell_exited(struct container_ref *ref);   // its process is gone
 
 // rebuild.c
 void engine_rebuild(struct engine *engine, const struct docker_summary *list, size_t count);

@@ -7,6 +7,7 @@
 #include "engine/image_cycle.h"
 #include "engine/task_cgroup.h"
 #include "engine/pulls.h"
+#include "logd/logd.h"
 #include <inttypes.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -63,6 +64,7 @@ static void on_process_exit(int fd, unsigned events, void *arg)
 	watch_set(c->pidfd_watch, 0);
 	c->exit_seen = true;
 	c->must_inspect = true;
+	engine_tell_exited(ref); // Docker says so only when its log has been read to the end
 	engine_touch(ref->entry);
 }
 
@@ -81,8 +83,11 @@ static void watch_process(struct container_ref *ref, int64_t pid)
 		return;
 	engine_release_process(c);
 	int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
-	if (fd < 0)
-		return; // gone already: the event comes
+	if (fd < 0) { // gone already: the event comes, once its log has been read
+		if (errno == ESRCH)
+			engine_tell_exited(ref);
+		return;
+	}
 	// Descriptors are for Docker and ECS first; without one, the event and the list tell of the exit.
 	struct rlimit limit = {0};
 	bool scarce = getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd >= limit.rlim_cur / 2;
@@ -410,6 +415,8 @@ static void on_open(void *arg)
 	}
 	engine->reopened = true;
 	engine->docker_away = false;
+	if (engine->o.logd)
+		logd_docker_started(engine->o.logd);
 	docker_call_cancel(engine->list_call); // an answer from before the reopening is no answer
 	engine->list_call = NULL;
 	engine_resync(engine);

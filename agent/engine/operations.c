@@ -8,6 +8,7 @@
 #include "engine/image_cycle.h"
 #include "engine/task_cgroup.h"
 #include "engine/pulls.h"
+#include "logd/logd.h"
 #include <inttypes.h>
 
 // --- what every operation shares ---
@@ -215,8 +216,9 @@ static void on_created(const struct docker_error *err, const char *id, void *arg
 	}
 }
 
-static void create_container(struct container_ref *ref)
+static void create_container(void *arg)
 {
+	struct container_ref *ref = arg;
 	struct engine *engine = ref->engine;
 	struct container *c = ref_container(ref);
 	_cleanup_free_ char *cgroup_parent = engine_cgroup_parent(engine, ref->entry->task);
@@ -227,6 +229,8 @@ static void create_container(struct container_ref *ref)
 		.task_iam_role = engine->o.task_iam_role,
 		.cgroup_parent = cgroup_parent,
 		.cgroup_v2 = engine->o.cgroup_v2,
+		.native_logging = engine->o.logd ? logd_drivers(engine->o.logd) : 0,
+		.log_defaults = engine->o.logd ? logd_docker_defaults(engine->o.logd) : NULL,
 	};
 	const char *name = "UnknownError";
 	struct error err = {0};
@@ -257,14 +261,15 @@ static void on_cgroup(const struct error *err, void *arg)
 	ref_container(ref)->cgroup_call = NULL;
 	if (err)
 		cgroup_failed(ref, err->message);
-	else
+	else if (engine_ask_logd(ref, create_container))
 		create_container(ref);
 }
 
 static void start_create(struct container_ref *ref)
 {
 	if (!ref->entry->task->in_cgroup) {
-		create_container(ref);
+		if (engine_ask_logd(ref, create_container))
+			create_container(ref);
 		return;
 	}
 	struct cgroups_call *call = engine_make_cgroup(ref, on_cgroup);
@@ -378,6 +383,7 @@ static void start_stop(struct container_ref *ref)
 	log_info("container is to stop", "task=%s container=%s timeout_s=%" PRIu64, ref->entry->task->arn, c->name,
 		 timeout_s);
 	CRASH_POINT("stop.before-send");
+	engine_tell_stopping(ref);
 	c->call = docker_stop(docker_of(ref), c->docker_id, timeout_s, on_stopped, ref);
 	CRASH_POINT("stop.begun");
 }
@@ -463,6 +469,7 @@ void engine_stop_stray(struct container_ref *ref)
 	c->in_flight = OP_STOP;
 	c->in_flight_since = loop_now(ref->engine->o.loop);
 	uint64_t timeout_s = c->stop_timeout_s ? c->stop_timeout_s : ref->engine->o.stop_timeout_ms / 1000;
+	engine_tell_stopping(ref);
 	c->call = docker_stop(docker_of(ref), which, timeout_s, on_stray_stopped, ref);
 }
 

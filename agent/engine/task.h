@@ -123,6 +123,7 @@ struct container {
 	struct volumes_from *volumes_from;
 	size_t volumes_from_count;
 	bool health_check_docker;                 // healthCheckType is "docker"
+	bool logs_by_execution_role;              // logsAuthStrategy is "ExecutionRole"
 	char *docker_config, *docker_host_config; // JSON texts, NULL when absent
 	char *docker_api_version;                 // dockerConfig.version
 	struct registry_auth registry_auth;

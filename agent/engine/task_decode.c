@@ -413,6 +413,7 @@ static int decode_container(struct container *c, struct wire_container *wire, st
 	c->environment = wire->environment;
 	wire->environment = (struct json_map){0};
 	c->health_check_docker = str_equal(wire->health_check_type, "docker");
+	c->logs_by_execution_role = str_equal(wire->logs_auth_strategy, "ExecutionRole");
 	decode_registry_auth(&c->registry_auth, wire->registry_auth);
 	if (wire->docker_config) {
 		c->docker_config = TAKE(wire->docker_config->config);
@@ -535,8 +536,6 @@ static const char *unsupported_in_container(const struct wire_container *c)
 		return "FireLens (firelensConfiguration)";
 	if (c->restart_policy && c->restart_policy->enabled)
 		return "restartPolicy";
-	if (str_equal(c->logs_auth_strategy, "ExecutionRole"))
-		return "logsAuthStrategy ExecutionRole";
 	struct wire_port *ports = c->ports.items;
 	for (size_t i = 0; i < c->ports.count; i++) {
 		if (!str_empty(ports[i].range))

@@ -5,9 +5,10 @@
 static int fuzz_socket(void);
 #define socket(domain, type, protocol) ((void)(domain), (void)(type), (void)(protocol), fuzz_socket())
 #define connect(fd, address, len) ((void)(fd), (void)(address), (void)(len), 0)
-#include "agent/endpoint/endpoint_link.c"
+#include "common/unix_socket.c"
 #undef socket
 #undef connect
+#include "agent/endpoint/endpoint_link.c"
 #include "endpoint/endpoint.h"
 #include "fuzz_loop.h"
 #include "fuzz_wire.h"

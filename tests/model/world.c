@@ -81,6 +81,7 @@ static void start_engine(void)
 	struct error err = {0};
 	world.engine = engine_new(&(struct engine_options){.loop = model_loop(),
 							   .store = world.store,
+							   .logd = (struct logd *)&world,
 							   .cluster = "c",
 							   .region = "us-west-2",
 							   .pull_behavior = q->pull_behavior,
@@ -211,6 +212,11 @@ static json_object *container_of(const struct model_task *task, int index)
 	json_add_int(o, "stopTimeout", c->stop_timeout);
 	if (c->health)
 		json_add_string(o, "healthCheckType", "docker");
+	if (index % 2) { // ecs-logd is asked first
+		json_object *docker = json_object_new_object();
+		json_add_string(docker, "hostConfig", "{\"LogConfig\":{\"Type\":\"syslog\"}}");
+		json_add(o, "dockerConfig", docker);
+	}
 	for (int i = 0; i < c->link_count; i++) {
 		if (task->containers[c->links[i].on].present)
 			add_dependency(o, &c->links[i], depends, volumes, links);

@@ -75,6 +75,11 @@ static void defaults(void **state)
 		{"rps_burst", "60"},
 		{"clock_scale", "1"},
 		{"insecure", "0"},
+		{"native_logging", "7"},
+		{"log_plugin_socket", "/run/docker/plugins/ecslogs.sock"},
+		{"logd_socket", "/run/ecs/ecs-logd.sock"},
+		{"docker_config_file", "/etc/docker/daemon.json"},
+		{"awslogs_execution_role", "0"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(expected); i++)
@@ -366,12 +371,34 @@ static void words(void **state)
 	config_free(&untouched);
 }
 
+#define BAD_NATIVE(why)                                                                       \
+	"Invalid format for \"ECS_NATIVE_LOGGING\"; expected a boolean or a JSON array like " \
+	"[\"awslogs\",\"syslog\"]. err " why
+
+static void native_logging(void **state)
+{
+	(void)state;
+	static const struct expectation table[] = {
+		{"ECS_NATIVE_LOGGING", "", "native_logging", "7", NULL},
+		{"ECS_NATIVE_LOGGING", " true ", "native_logging", "7", NULL},
+		{"ECS_NATIVE_LOGGING", "False", "native_logging", "0", NULL},
+		{"ECS_NATIVE_LOGGING", "[]", "native_logging", "0", NULL},
+		{"ECS_NATIVE_LOGGING", "[\"awslogs\"]", "native_logging", "1", NULL},
+		{"ECS_NATIVE_LOGGING", " [\"syslog\", \"fluentd\"]", "native_logging", "6", NULL},
+		{"ECS_NATIVE_LOGGING", "[\"awslogs\",\"gelf\"]", "native_logging", "7",
+		 BAD_NATIVE("\"gelf\" is none of awslogs, fluentd, syslog")},
+		{"ECS_NATIVE_LOGGING", "[5]", "native_logging", "7", BAD_NATIVE("5 is not a string")},
+		{"ECS_NATIVE_LOGGING", "yes", "native_logging", "7", BAD_NATIVE("unexpected character")},
+	};
+	check_all(table, ARRAY_SIZE(table));
+}
+
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults),  cmocka_unit_test(texts),        cmocka_unit_test(booleans),
-		cmocka_unit_test(durations), cmocka_unit_test(go_durations), cmocka_unit_test(numbers_and_lists),
-		cmocka_unit_test(words),
+		cmocka_unit_test(defaults),          cmocka_unit_test(texts),     cmocka_unit_test(booleans),
+		cmocka_unit_test(native_logging),    cmocka_unit_test(durations), cmocka_unit_test(go_durations),
+		cmocka_unit_test(numbers_and_lists), cmocka_unit_test(words),
 	};
 
 	return cmocka_run_group_tests_name("config", tests, NULL, NULL);

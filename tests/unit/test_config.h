@@ -100,6 +100,9 @@ static char *show(const struct config *c, const char *member)
 		{"log_file", c->log_file},
 		{"audit_log_file", c->audit_log_file},
 		{"docker_host", c->docker_host},
+		{"log_plugin_socket", c->log_plugin_socket},
+		{"logd_socket", c->logd_socket},
+		{"docker_config_file", c->docker_config_file},
 	};
 	const struct {
 		const char *name;
@@ -129,6 +132,8 @@ static char *show(const struct config *c, const char *member)
 		{"rps_steady", c->metadata_rps_steady},
 		{"rps_burst", c->metadata_rps_burst},
 		{"clock_scale", c->clock_scale},
+		{"native_logging", c->native_logging},
+		{"awslogs_execution_role", c->awslogs_execution_role},
 		{"insecure", c->accept_insecure_cert},
 		{"no_iid", c->no_iid},
 		{"updates_enabled", c->updates_enabled},

@@ -1,5 +1,6 @@
 // Pure parts of a registration: capabilities, request body, the saved identity's file.
 #include "common/log.h"
+#include "common/log_options.h"
 #include "common/util.h"
 #include "control/instance_private.h"
 #include <errno.h>
@@ -91,6 +92,14 @@ static void test_capabilities(void **state)
 	check_capabilities("1.18", "1.18",
 			   FIRST V "1.18 " C "logging-driver.json-file " C "selinux " C "apparmor " E
 				   "docker-plugin.local ");
+	check_capabilities("", NULL, FIRST C "selinux " C "apparmor " E "docker-plugin.local ");
+	// Credentials of the execution role for logs: where ecs-logd takes them.
+	config.awslogs_execution_role = config.logd_runs = true;
+	check_capabilities("", NULL, FIRST C "selinux " C "apparmor " E "docker-plugin.local ");
+	config.native_logging = LOG_DRIVER_BIT(LOG_AWSLOGS);
+	check_capabilities("", NULL,
+			   FIRST C "selinux " C "apparmor " E "execution-role-awslogs " E "docker-plugin.local ");
+	config.logd_runs = false;
 	check_capabilities("", NULL, FIRST C "selinux " C "apparmor " E "docker-plugin.local ");
 }
 

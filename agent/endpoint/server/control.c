@@ -2,6 +2,7 @@
 #include "common/crash_point.h"
 #include "common/channel.h"
 #include "common/log.h"
+#include "common/unix_socket.h"
 #include "common/util.h"
 #include <errno.h>
 #include <sys/socket.h>
@@ -57,14 +58,14 @@ static void on_accept(int listen_fd, unsigned events, void *arg)
 	_cleanup_close_ int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0)
 		return;
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || (peer.uid != 0 && peer.uid != control->owner)) {
-		log_warn("control connection refused", "uid=%u pid=%d", peer.uid, (int)peer.pid);
+	uid_t uid = (uid_t)-1;
+	pid_t pid = 0;
+	if (!unix_peer(fd, &uid, &pid) || (uid != 0 && uid != control->owner)) {
+		log_warn("control connection refused", "uid=%u pid=%d", uid, (int)pid);
 		return;
 	}
 	if (control->channel)
-		log_info("ecsd replaced by a new connection", "pid=%d", (int)peer.pid);
+		log_info("ecsd replaced by a new connection", "pid=%d", (int)pid);
 	channel_free(control->channel);
 	control->greeted = false;
 	control->refilling = true;
@@ -147,10 +148,7 @@ static void on_hello(struct control *control, const struct wire_message *message
 		loop_stop(control->loop);
 		return;
 	}
-	char mine[16], my_oldest[16];
-	snprintf(mine, sizeof(mine), "%d", WIRE_VERSION);
-	snprintf(my_oldest, sizeof(my_oldest), "%d", WIRE_VERSION_MIN);
-	channel_send(control->channel, WIRE_HELLO, (const char *[]){mine, my_oldest, ECSD_VERSION}, 3, -1);
+	channel_greet(control->channel);
 	if (version < WIRE_VERSION_MIN) {
 		log_warn("this ecsd is too old", "version=%llu needed=%d", (unsigned long long)version,
 			 WIRE_VERSION_MIN);
