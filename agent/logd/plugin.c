@@ -18,6 +18,7 @@ void log_plugin_ask(struct log_plugin_question *question, struct http_client *ht
 		.body = "",
 		.timeout_ms = LOG_PLUGIN_ANSWER_MS,
 		.max_body = ANSWER_MAX,
+		.once = true, // at the door: a connection from before says nothing of the socket
 	};
 	question->call = http_send(http, &request, on_answer, question);
 }

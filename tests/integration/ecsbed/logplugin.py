@@ -27,6 +27,13 @@ def listen(path):
     return listener
 
 
+def hang_up(sock):
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:    # closed already
+        pass
+
+
 class LogPlugin:
     """Answers Docker on its plugin socket. `starts` has the requests of StartLogging; the FIFOs' bytes go to `data`, by
     container, as long as `drain` is set. stop() leaves nothing behind."""
@@ -39,14 +46,13 @@ class LogPlugin:
         self.drain, self.answer, self.ended = threading.Event(), threading.Event(), False
         self.drain.set()
         self.answer.set()    # cleared: it accepts, and says nothing
-        self.threads = []
+        self.connections = []
         self.listener = listen(self.path)
         self._spawn(self._accept)
 
-    def _spawn(self, target, *arguments):
-        thread = threading.Thread(target=target, args=arguments, daemon=True)
-        self.threads.append(thread)
-        thread.start()
+    @staticmethod
+    def _spawn(target, *arguments):
+        threading.Thread(target=target, args=arguments, daemon=True).start()
 
     def _accept(self):
         while not self.ended:
@@ -54,6 +60,7 @@ class LogPlugin:
                 sock, _ = self.listener.accept()
             except OSError:
                 return
+            self.connections.append(sock)
             self._spawn(self._serve, sock)
 
     def _serve(self, sock):
@@ -106,7 +113,8 @@ class LogPlugin:
     def stop(self):
         self.ended = True
         self.drain.set()
-        self.listener.shutdown(socket.SHUT_RDWR)
+        for sock in (self.listener, *self.connections):
+            hang_up(sock)
         self.listener.close()
         os.unlink(self.path)
 
@@ -167,15 +175,12 @@ class LogdSocket:
         wait_until(lambda: self.connections >= count, timeout, f"{count} connections of ecsd")
 
     def hang_up(self):
-        self.sock.shutdown(socket.SHUT_RDWR)
+        hang_up(self.sock)
 
     def stop(self):
         self.ended = True
-        self.listener.shutdown(socket.SHUT_RDWR)
+        hang_up(self.listener)
         self.listener.close()
         if self.sock:
-            try:
-                self.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            self.hang_up()
         os.unlink(self.path)
