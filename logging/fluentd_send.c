@@ -196,7 +196,7 @@ static void add_item(struct destination *d, const struct spool_item *item)
 		sending->repeated += item->position < d->sent_until;
 	}
 	if (d->chunk.count == 0)
-		sending->first = item->position;
+		sending->first = item->first;
 	forward_chunk_add(&d->chunk, d->fields, &record, d->options->sub_second);
 }
 

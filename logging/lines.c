@@ -484,7 +484,7 @@ static void feed_loss(struct lines *lines, const struct spool_item *item)
 	group_emit(lines);
 	size_t len = notice_text(&item->loss, text, sizeof(text));
 	struct pending *pending = add_pending(lines);
-	pending->from[NOTICES] = (struct lines_place){item->position, 0};
+	pending->from[NOTICES] = (struct lines_place){item->first, 0};
 	pending->owned = xmemdup(text, len);
 	pending->event = (struct lines_event){.time_ns = item->loss.last_ns,
 					      .text = pending->owned,

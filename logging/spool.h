@@ -103,13 +103,14 @@ struct spool_loss {
 	int64_t first_ns, last_ns;
 };
 struct spool_item {
-	uint64_t position;
+	uint64_t position; // position + 1 is what confirms it
+	uint64_t first;    // the same, but for a loss the first number it stands for: seek here to read it again
 	enum spool_item_kind kind;
 	struct record record; // its texts are valid until the next call on this reader
 	struct spool_loss loss;
 };
 
-// Reads in order; position + 1 of an item is what confirms it. A loss stands for all numbers up to its own.
+// Reads in order.
 // Memory: one batch (at most SPOOL_BATCH_MAX, or one record), freed by spool_reader_rest, as is the descriptor.
 // Freed before the spool is closed.
 struct spool_reader *spool_reader_new(struct spool *spool); // at the head

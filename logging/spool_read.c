@@ -50,7 +50,7 @@ bool spool_reader_next(struct spool_reader *reader, struct spool_item *item)
 
 	if (reader->position < spool->cursor)
 		spool_reader_seek(reader, spool->cursor);
-	*item = (struct spool_item){0};
+	*item = (struct spool_item){.first = reader->position};
 	for (;;) {
 		const struct batch *batch = &reader->batch;
 

@@ -22,10 +22,10 @@
 #define PROBE_MS 250 // after a refusal one datagram goes alone, and so long a new refusal is waited for
 
 struct message {
-	uint64_t position; // of the spool
-	size_t end;        // in the batch's text
-	size_t bytes;      // the container wrote
-	bool line;         // and not a notice, nor the end of a stream
+	uint64_t first, position; // of the spool: where to read it again, and what confirms it
+	size_t end;               // in the batch's text
+	size_t bytes;             // the container wrote
+	bool line;                // and not a notice, nor the end of a stream
 };
 
 struct destination {
@@ -235,7 +235,7 @@ static void append_item(struct destination *d, const struct spool_item *item)
 {
 	struct message *message = &d->messages[d->count++];
 
-	*message = (struct message){.position = item->position};
+	*message = (struct message){.first = item->first, .position = item->position};
 	if (item->kind == SPOOL_RECORD) {
 		const struct record *record = &item->record;
 
@@ -269,7 +269,7 @@ static void fill_batch(struct destination *d)
 static void forget_batch(struct destination *d)
 {
 	if (d->next < d->count)
-		spool_reader_seek(d->reader, d->messages[d->next].position);
+		spool_reader_seek(d->reader, d->messages[d->next].first);
 	d->count = d->next = 0;
 }
 

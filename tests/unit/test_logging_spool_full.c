@@ -207,6 +207,10 @@ static void drops_oldest(void **state)
 	assert_true(kept >= 100 && kept < 400);
 	assert_int_equal(item.loss.lines, kept - 15);
 	assert_int_equal(item.loss.last_ns, TIME_0 + (int64_t)(kept - 1) * 1000000000);
+	// Read again, it is the same loss: it stands for many numbers.
+	assert_int_equal(item.first, 15);
+	spool_reader_seek(behind, item.first);
+	assert_int_equal(expect_loss(behind, SPOOL_LOST_FULL, kept - 15).last_ns, item.loss.last_ns);
 	expect_lines(behind, kept, n);
 	expect_lines(ahead, kept > n - 205 ? kept : n - 205, n);
 	spool_reader_seek(behind, 0);
