@@ -16,7 +16,7 @@ struct stream_settings {
 	struct json_map attributes; // of labels and env (attributes.h)
 	int64_t pid;                // that syslog lines carry
 	struct json_map config;     // the log-opts as they came
-	struct log_opts options; // the same, decoded
+	struct log_opts options;    // the same, decoded
 };
 
 // From the body of StartLogging. Everything that is certainly wrong is found here: options, tag, patterns. The texts of errors name
