@@ -67,7 +67,7 @@ help: ## list the targets
 deps: ## install what building and testing need (Debian, as root)
 	@sh tests/deps.sh
 
-build: $(B)/ecsd $(B)/ecs-endpoint ## compile ecsd and ecs-endpoint into build/
+build: $(B)/ecsd $(B)/ecs-endpoint $(B)/ecs-logd ## compile ecsd, ecs-endpoint and ecs-logd into build/
 
 $(B)/libcommon.a: $(call obj,$(COMMON))
 $(B)/libagent.a: $(call obj,$(AGENT_LIB))
@@ -82,6 +82,9 @@ $(B)/ecsd: $(B)/agent/main.o $(B)/libagent.a $(B)/libcommon.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 $(B)/ecs-endpoint: $(B)/agent/endpoint/server/main.o $(B)/libendpoint.a $(B)/libcommon.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+$(B)/ecs-logd: $(B)/logging/main.o $(B)/liblogging.a $(B)/libcommon.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
@@ -194,6 +197,7 @@ tables: build ## write the tables of docs/COMPATIBILITY.md and dist/ecs.defaults
 install: build ## install into DESTDIR/PREFIX
 	install -D -m 0755 $(B)/ecsd $(DESTDIR)$(PREFIX)/sbin/ecsd
 	install -D -m 0755 $(B)/ecs-endpoint $(DESTDIR)$(LIBEXECDIR)/ecs-endpoint
+	install -D -m 0755 $(B)/ecs-logd $(DESTDIR)$(LIBEXECDIR)/ecs-logd
 	install -D -m 0644 dist/ecs.defaults $(DESTDIR)$(PREFIX)/share/ecsd/ecs.defaults
 	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/ecsd/README.md
 	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/ecsd/LICENSE
