@@ -27,9 +27,9 @@ class Closed(Exception):
 
 
 class Connection:
-    def __init__(self, sock, peer):
+    def __init__(self, sock, peer, makefile=None):
         self.sock, self.peer = sock, peer
-        self.file = sock.makefile("rb")
+        self.file = makefile(sock) if makefile else sock.makefile("rb")
         self.reset = False
 
     def read_request(self):
@@ -86,15 +86,17 @@ class Connection:
 
 
 REASONS = {101: "Switching Protocols", 200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden",
-           404: "Not Found", 405: "Method Not Allowed", 429: "Too Many Requests",
+           404: "Not Found", 405: "Method Not Allowed", 413: "Payload Too Large", 429: "Too Many Requests",
            500: "Internal Server Error", 503: "Service Unavailable"}
 
 
 class Server:
-    """Serves a listening socket until stop(). handler(request) answers through request.connection."""
+    """Serves a listening socket until stop(). handler(request) answers through request.connection. makefile(sock):
+    what requests are read from, where it is not just the socket."""
 
-    def __init__(self, listener, handler, tls=None, name="server"):
+    def __init__(self, listener, handler, tls=None, name="server", makefile=None):
         self.listener, self.handler, self.tls, self.name = listener, handler, tls, name
+        self.makefile = makefile
         self.connections = set()
         self.errors = []
         self.stopping = False
@@ -114,7 +116,7 @@ class Server:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.tls:
                 sock = self.tls.wrap_socket(sock, server_side=True)
-            connection = Connection(sock, "%s:%d" % peer[:2])
+            connection = Connection(sock, "%s:%d" % peer[:2], self.makefile)
         except OSError:
             sock.close()
             return

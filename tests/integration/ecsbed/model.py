@@ -1,7 +1,8 @@
 """Validates request bodies against botocore's model of an API (ECS unless named), strictly: unknown members, wrong types,
-missing members and unknown enumeration values are all problems."""
+missing members and unknown enumeration values are all problems, and where asked for lengths and patterns too."""
 
 import functools
+import re
 
 import botocore.session
 
@@ -19,8 +20,9 @@ def load(service="ecs"):
     _service(service)
 
 
-def problems(operation, body, service="ecs"):
-    """What is wrong with the body of a call: a list of texts."""
+def problems(operation, body, service="ecs", limits=False):
+    """What is wrong with the body of a call: a list of texts. limits: the model's lengths, ranges and patterns hold
+    as well, as services enforce them and SDKs do not."""
     if operation not in _service(service).operation_names:
         return [f"unknown operation {operation}"]
     if not isinstance(body, dict):
@@ -28,12 +30,14 @@ def problems(operation, body, service="ecs"):
     known = {name: value for name, value in body.items() if (operation, name) not in NEWER_MEMBERS}
     found = [f"{name} is not a string" for name in body.keys() - known.keys()
              if not isinstance(body[name], str)]
-    _check(_service(service).operation_model(operation).input_shape, known, operation, found)
+    _check(_service(service).operation_model(operation).input_shape, known, operation, found, limits)
     return found
 
 
-def _check(shape, value, where, found):
+def _check(shape, value, where, found, limits):
     kind = shape.type_name
+    if limits:
+        _check_limits(shape.metadata, value, where, found)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind == "structure":
         if not isinstance(value, dict):
@@ -42,7 +46,7 @@ def _check(shape, value, where, found):
         found.extend(f"{where}.{name} is missing" for name in shape.required_members if name not in value)
         for name, member in value.items():
             if name in shape.members:
-                _check(shape.members[name], member, f"{where}.{name}", found)
+                _check(shape.members[name], member, f"{where}.{name}", found, limits)
             else:
                 found.append(f"{where}.{name} is unknown")
     elif kind == "list":
@@ -50,13 +54,13 @@ def _check(shape, value, where, found):
             found.append(f"{where} is no list: {value!r}")
             return
         for index, member in enumerate(value):
-            _check(shape.member, member, f"{where}[{index}]", found)
+            _check(shape.member, member, f"{where}[{index}]", found, limits)
     elif kind == "map":
         if not isinstance(value, dict):
             found.append(f"{where} is no map: {value!r}")
             return
         for name, member in value.items():
-            _check(shape.value, member, f"{where}.{name}", found)
+            _check(shape.value, member, f"{where}.{name}", found, limits)
     elif kind == "string":
         if not isinstance(value, str):
             found.append(f"{where} is no string: {value!r}")
@@ -76,3 +80,17 @@ def _check(shape, value, where, found):
             found.append(f"{where} is no boolean: {value!r}")
     else:
         found.append(f"{where}: type {kind} is not handled by the test bed")
+
+
+def _check_limits(limits, value, where, found):
+    """min, max and pattern of a shape: of a number itself, of anything else its length."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number and not isinstance(value, (str, list, dict)):
+        return
+    size = value if number else len(value)
+    if size < limits.get("min", size):
+        found.append(f"{where} is less than {limits['min']}" + ("" if number else " long"))
+    if size > limits.get("max", size):
+        found.append(f"{where} is more than {limits['max']}" + ("" if number else " long"))
+    if "pattern" in limits and isinstance(value, str) and not re.fullmatch(limits["pattern"], value):
+        found.append(f"{where} is {value!r}, not {limits['pattern']}")
