@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/sockios.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -43,6 +44,7 @@ struct connection {
 	char *queue;
 	size_t queue_start, queue_len, queue_cap;
 	uint64_t sent;
+	size_t window_most;
 	bool refused;     // on_drain is owed
 	size_t drain_at;  // when no more than this waits
 	bool write_waits; // a write at the end of the turn is deferred
@@ -180,6 +182,21 @@ size_t connection_unacknowledged(const struct connection *c)
 	return c->queue_len + (size_t)waits;
 }
 
+void connection_window(struct connection *c, size_t *now, size_t *most)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	*now = *most = 0;
+	if (c->fd < 0 || !is_stream(c) || is_unix(c) || getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+	    len < offsetof(struct tcp_info, tcpi_snd_wnd) + sizeof(info.tcpi_snd_wnd)) // Linux before 5.4
+		return;
+	*now = info.tcpi_snd_wnd;
+	if (c->window_most < *now)
+		c->window_most = *now;
+	*most = c->window_most;
+}
+
 bool connection_peer_ended(struct connection *c)
 {
 	char byte;
@@ -290,6 +307,7 @@ static void on_dialled(int fd, struct tls *tls, const struct error *err, void *a
 	c->tls = tls;
 	c->state = OPEN;
 	c->watch = watch_new(c->loop, fd, LOOP_READ, on_event, c);
+	connection_window(c, &(size_t){0}, &(size_t){0}); // the largest may be that of the beginning
 	if (c->options.kind == CONNECTION_UNIXGRAM && stat(c->options.path, &c->path_stat) < 0)
 		c->path_stat = (struct stat){0};
 	c->callbacks.on_open(c->arg); // may free it

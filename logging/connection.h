@@ -61,6 +61,9 @@ size_t connection_unsent(const struct connection *connection); // bytes queued h
 // Bytes that the peer's kernel has not acknowledged (SIOCOUTQ; with TLS a little more than was given; Unix sockets: that
 // the peer has not read, and the kernel's overhead), with those queued here; for what may be lost by a reset.
 size_t connection_unacknowledged(const struct connection *connection);
+// TCP and TLS: how many bytes more the peer lets us send, and the most it ever did while it was looked at. What its kernel has
+// acknowledged and its program not read yet is what is missing. 0 for both where that is not known.
+void connection_window(struct connection *connection, size_t *now, size_t *most);
 // The peer has ended it, whether the loop has seen that already or not: to be asked before writing after a pause, and
 // after connection_unacknowledged. on_end follows. UDP: not known.
 bool connection_peer_ended(struct connection *connection);

@@ -52,7 +52,7 @@ struct destination {
 	bool pump_deferred;
 
 	struct resend resend;
-	uint64_t written_at; // loop time
+	uint64_t now, written_at; // loop time: of this turn, and when something was written
 	struct timer look;
 };
 
@@ -223,6 +223,7 @@ static void connect_now(struct destination *d)
 		syslog_local_socket(d->local, &options.kind, &options.path);
 	options.address_index = d->address_index;
 	d->datagrams = options.kind == CONNECTION_UDP || options.kind == CONNECTION_UNIXGRAM;
+	d->resend.far = options.kind == CONNECTION_TCP || options.kind == CONNECTION_TLS ? RESEND_FAR : RESEND_NEAR;
 	// RFC 5425 for TLS; elsewhere lines, unless asked for (§6.4).
 	d->format.octet_counting =
 		!d->datagrams && (d->options->octet_counting || (options.kind == CONNECTION_TLS && d->format.iso_time));
@@ -309,7 +310,7 @@ static void given(struct destination *d)
 {
 	const struct message *message = &d->messages[d->next];
 
-	resend_given(&d->resend, message->end - start_of(d, d->next), message->position + 1, message->line,
+	resend_given(&d->resend, d->now, message->end - start_of(d, d->next), message->position + 1, message->line,
 		     message->bytes);
 	d->next++;
 }
@@ -350,7 +351,8 @@ static void pump(void *arg)
 	}
 	if (!take_memory(d))
 		return;
-	if (d->open && loop_now(d->host->loop) - d->written_at >= IDLE_MS && connection_peer_ended(d->connection))
+	d->now = loop_now(d->host->loop);
+	if (d->open && d->now - d->written_at >= IDLE_MS && connection_peer_ended(d->connection))
 		return; // on_end follows
 	while (done < TURN_BYTES) {
 		if (d->next == d->count)
@@ -385,7 +387,7 @@ static bool send_stream(struct destination *d)
 	taken = connection_offer(d->connection, d->text.data + from, len);
 	upto = from + taken;
 	if (taken > 0)
-		d->written_at = loop_now(d->host->loop);
+		d->written_at = d->now;
 	while (d->next < d->count && d->messages[d->next].end <= upto)
 		given(d);
 	// What is left of a message goes before all others; the connection keeps it.
@@ -421,7 +423,7 @@ static bool send_datagrams(struct destination *d)
 
 		if (send_datagram(d, d->text.data + from, d->messages[d->next].end - from) < 0)
 			return false;
-		d->written_at = loop_now(d->host->loop);
+		d->written_at = d->now;
 		given(d);
 		if (d->refused) {
 			d->refused = false;
@@ -436,16 +438,21 @@ static bool send_datagrams(struct destination *d)
 
 static void confirm(struct destination *d, bool at_end)
 {
-	size_t unacknowledged = d->open ? connection_unacknowledged(d->connection) : 0;
-	bool quiet = at_end || loop_now(d->host->loop) - d->written_at >= RESEND_QUIET_MS;
 	struct resend_mark before = d->resend.arrived;
 	const struct resend_mark *now = &d->resend.arrived;
+	struct resend_look look = {.now = loop_now(d->host->loop), .at_end = at_end};
 
-	if (resend_would_confirm(&d->resend, unacknowledged, quiet)) {
-		if (d->open && connection_peer_ended(d->connection))
-			return; // on_end follows
-		resend_confirm(&d->resend, unacknowledged, quiet);
-		spool_confirm(d->spool, now->position);
+	if (at_end || resend_ripe(&d->resend, look.now)) {
+		if (d->open) {
+			look.unacknowledged = connection_unacknowledged(d->connection);
+			connection_window(d->connection, &look.window, &look.window_most);
+		}
+		if (resend_would_confirm(&d->resend, &look)) {
+			if (d->open && connection_peer_ended(d->connection))
+				return; // on_end follows
+			resend_confirm(&d->resend, &look);
+			spool_confirm(d->spool, now->position);
+		}
 	}
 	if (now->lines > before.lines) {
 		backoff_reset(&d->backoff);

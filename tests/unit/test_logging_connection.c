@@ -339,7 +339,7 @@ static void test_queue(void **state)
 	unsigned port = 0, blocks = 0;
 	uint64_t taken = 0;
 	_cleanup_close_ int listener = listening("127.0.0.1", &port), fd = -1;
-	size_t size = (size_t)3 << 20, larges = 0;
+	size_t size = (size_t)3 << 20, larges = 0, now, most;
 	_cleanup_free_ unsigned char *large = xmalloc(size);
 
 	(void)state;
@@ -363,7 +363,10 @@ static void test_queue(void **state)
 		assert_int_equal(got.drained, 1);
 		assert_true(connection_unsent(connection) <= CONNECTION_QUEUE_MAX / 2);
 	}
+	connection_window(connection, &now, &most);
+	assert_true(most > 0);
 	run_until((taken += take(fd, taken)) == (uint64_t)blocks * sizeof(block));
+	run_until((connection_window(connection, &now, &most), now >= most / 2));
 	assert_int_equal(connection_sent(connection), taken);
 	assert_int_equal(connection_unsent(connection), 0);
 	// One large message goes into an empty queue, and no other after it.
