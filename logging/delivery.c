@@ -21,8 +21,10 @@ void delivery_arrived(struct delivery *delivery, uint64_t lines, uint64_t bytes)
 	delivery->bytes += bytes;
 	if (!delivery->trouble)
 		return;
-	log_info("logs go out again", "container=%s driver=%s after_ms=%" PRIu64, delivery->container_id,
-		 delivery->driver, loop_now(delivery->loop) - delivery->trouble_since);
+	if (delivery->trouble_told)
+		log_info("logs go out again", "container=%s driver=%s after_ms=%" PRIu64, delivery->container_id,
+			 delivery->driver, loop_now(delivery->loop) - delivery->trouble_since);
+	delivery->trouble_told = false;
 	str_replace(&delivery->trouble, NULL);
 }
 
@@ -37,15 +39,22 @@ void delivery_failed(struct delivery *delivery, const struct error *err)
 	if (delivery->reported && now - delivery->reported < DELIVERY_REPORT_MS)
 		return;
 	delivery->reported = now;
+	delivery->trouble_told = true;
 	log_warn("logs wait on disk", "container=%s driver=%s reason=%s", delivery->container_id, delivery->driver,
 		 delivery->trouble);
 }
 
 void delivery_gave_up(struct delivery *delivery, uint64_t lines, const char *why)
 {
+	uint64_t now = loop_now(delivery->loop);
+
 	delivery->lost += lines;
-	log_warn("the destination refuses log lines for good", "container=%s driver=%s lines=%" PRIu64 " reason=%s",
-		 delivery->container_id, delivery->driver, lines, why);
+	if (delivery->lost_reported && now - delivery->lost_reported < DELIVERY_REPORT_MS)
+		return;
+	delivery->lost_reported = now;
+	log_warn("the destination refuses log lines for good",
+		 "container=%s driver=%s lines=%" PRIu64 " since_start=%" PRIu64 " reason=%s", delivery->container_id,
+		 delivery->driver, lines, delivery->lost, why);
 }
 
 json_object *delivery_status(const struct delivery *delivery)

@@ -4,6 +4,7 @@
 #include "common/error.h"
 #include "common/json.h"
 #include "common/loop.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 #define DELIVERY_REPORT_MS 60000 // between two lines about the same trouble
@@ -19,6 +20,8 @@ struct delivery {
 	uint64_t cut;                      // lines that arrived without their end, as the way carries no more
 	char *trouble;                     // why nothing goes out now; NULL: all is well
 	uint64_t trouble_since, reported;  // loop time; 0: never
+	bool trouble_told;                 // its beginning was logged, so its end will be
+	uint64_t lost_reported;            // loop time of the last line about refused lines; 0: never
 };
 
 void delivery_init(struct delivery *delivery, struct loop *loop, const char *driver, const char *container_id);

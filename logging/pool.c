@@ -7,13 +7,14 @@ TAILQ_HEAD(users, pool_user);
 struct pool {
 	struct loop *loop;
 	size_t bytes, used;
+	uint64_t round;       // of asking back
 	struct users holding; // the one asked longest ago is first
 	struct users waiting;
 };
 
 static void serve(void *arg);
 static void hold(struct pool *pool, struct pool_user *user, size_t bytes);
-static bool fits(const struct pool *pool, size_t bytes);
+static bool fits(const struct pool *pool, const struct pool_user *user, size_t bytes);
 
 struct pool *pool_new(struct loop *loop, size_t bytes)
 {
@@ -41,7 +42,9 @@ size_t pool_used(const struct pool *pool)
 
 bool pool_take(struct pool *pool, struct pool_user *user, size_t bytes)
 {
-	if (TAILQ_EMPTY(&pool->waiting) && fits(pool, bytes)) {
+	if (bytes == 0)
+		return true;
+	if (TAILQ_EMPTY(&pool->waiting) && fits(pool, user, bytes)) {
 		hold(pool, user, bytes);
 		return true;
 	}
@@ -77,9 +80,9 @@ void pool_leave(struct pool *pool, struct pool_user *user)
 	pool_give(pool, user, user->held);
 }
 
-static bool fits(const struct pool *pool, size_t bytes)
+static bool fits(const struct pool *pool, const struct pool_user *user, size_t bytes)
 {
-	return pool->used == 0 || (bytes <= pool->bytes && pool->used <= pool->bytes - bytes);
+	return pool->used == user->held || (bytes <= pool->bytes && pool->used <= pool->bytes - bytes);
 }
 
 static void hold(struct pool *pool, struct pool_user *user, size_t bytes)
@@ -90,20 +93,19 @@ static void hold(struct pool *pool, struct pool_user *user, size_t bytes)
 	pool->used += bytes;
 }
 
-// Asks those who hold, each once, until the first who waits has room.
-static void reclaim(struct pool *pool, size_t bytes)
+// Asks those who hold, each once, until the one who waits has room. Any of them may let go when another one is asked.
+static void reclaim(struct pool *pool, const struct pool_user *waiting)
 {
-	struct pool_user *last = TAILQ_LAST(&pool->holding, users), *user;
+	struct pool_user *user;
 
-	while (!fits(pool, bytes) && (user = TAILQ_FIRST(&pool->holding))) {
-		bool done = user == last;
-
+	pool->round++;
+	while (TAILQ_FIRST(&pool->waiting) == waiting && !fits(pool, waiting, waiting->wanted) &&
+	       (user = TAILQ_FIRST(&pool->holding)) && user->asked != pool->round) {
+		user->asked = pool->round;
 		TAILQ_REMOVE(&pool->holding, user, holding);
 		TAILQ_INSERT_TAIL(&pool->holding, user, holding);
 		if (user->reclaim)
 			user->reclaim(user->arg);
-		if (done)
-			break;
 	}
 }
 
@@ -115,9 +117,11 @@ static void serve(void *arg)
 	while ((user = TAILQ_FIRST(&pool->waiting))) {
 		size_t bytes = user->wanted;
 
-		if (!fits(pool, bytes))
-			reclaim(pool, bytes);
-		if (!fits(pool, bytes) || TAILQ_FIRST(&pool->waiting) != user)
+		if (!fits(pool, user, bytes))
+			reclaim(pool, user);
+		if (TAILQ_FIRST(&pool->waiting) != user)
+			continue; // it has left
+		if (!fits(pool, user, bytes))
 			break;
 		TAILQ_REMOVE(&pool->waiting, user, waiting);
 		user->wanted = 0;

@@ -9,6 +9,7 @@
 #include "common/loop.h"
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/queue.h>
 
 #define POOL_BYTES ((size_t)16 << 20)
@@ -26,6 +27,7 @@ struct pool_user {
 	void (*reclaim)(void *arg);
 	void *arg;
 	size_t held, wanted; // the pool's, as what follows
+	uint64_t asked;
 	TAILQ_ENTRY(pool_user) holding, waiting;
 };
 // Takes bytes more. False: it waits for them, with `granted` as the answer (one wait at a time). More than the whole pool is
