@@ -184,7 +184,9 @@ static bool load_from_segment(struct spool_reader *reader)
 	if (scan->offset == scan->size || !open_segment(reader))
 		return false;
 	while (scan_next(scan, batch)) {
-		if (batch->first + batch->count <= reader->position)
+		uint64_t behind = batch->first + batch->count;
+
+		if (behind <= reader->position || behind > spool->tail)
 			continue;
 		reader->payload = scan_payload(scan, batch);
 		reader->at = 0;

@@ -86,7 +86,8 @@ static uint64_t whole_size(const struct spool *spool, const struct segment *segm
 	scan.fd = openat(spool->store->fd, path, O_RDONLY | O_CLOEXEC);
 	while (scan.fd >= 0 && scan_next(&scan, &batch)) {
 		size = scan.offset;
-		*behind = batch.first + batch.count;
+		if (*behind < batch.first + batch.count)
+			*behind = batch.first + batch.count;
 	}
 	if (scan.fd >= 0)
 		close(scan.fd);
