@@ -374,7 +374,9 @@ static void confirm_written(struct destination *d)
 	while (flights < d->flying && d->flights[flights].end <= taken &&
 	       is_settled(d, &d->flights[flights], taken, quiet))
 		flights++;
-	confirm(d, flights);
+	// What a peer throws away unread when it ends counts as taken; on_end follows.
+	if (flights > 0 && !connection_peer_ended(d->connection))
+		confirm(d, flights);
 }
 
 static uint64_t ack_ms(const struct destination *d)

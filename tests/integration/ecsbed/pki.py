@@ -22,15 +22,23 @@ class Pki:
         self.server_context = self.context("server")
         self.server_cert, self.server_key = (os.path.join(directory, f"server.{end}") for end in ("pem", "key"))
 
-    def context(self, name, alternative_names=NAMES, days=30):
-        """TLS of a server with a certificate of its own; negative days: it is out of date."""
+    def certificate(self, name, alternative_names=NAMES, days=30, use="serverAuth"):
+        """The files of a certificate and its key."""
         key, cert, request, extensions = (os.path.join(self.directory, f"{name}.{end}")
                                           for end in ("key", "pem", "csr", "ext"))
         with open(extensions, "w") as file:
-            file.write(f"subjectAltName={alternative_names}\nextendedKeyUsage=serverAuth\n")
+            file.write(f"subjectAltName={alternative_names}\nextendedKeyUsage={use}\n")
         _openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=127.0.0.1")
         _openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.ca_key, "-CAcreateserial",
                  "-days", str(days), "-extfile", extensions, "-out", cert)
+        return cert, key
+
+    def client_certificate(self):
+        return self.certificate("client", use="clientAuth")
+
+    def context(self, name, alternative_names=NAMES, days=30):
+        """TLS of a server with a certificate of its own; negative days: it is out of date."""
+        cert, key = self.certificate(name, alternative_names, days)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(cert, key)
         context.set_alpn_protocols(["http/1.1"])
