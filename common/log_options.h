@@ -19,6 +19,7 @@
 #define LOG_OPTION_OCTET_COUNTING "x-ecs-syslog-octet-counting" // boolean: on stream sockets without TLS too
 
 enum log_driver { LOG_AWSLOGS, LOG_FLUENTD, LOG_SYSLOG };
+#define LOG_DRIVER_BIT(driver) (1u << (driver)) // of a set of drivers
 const char *log_driver_name(enum log_driver driver);
 bool log_driver_parse(const char *name, enum log_driver *driver); // false: none of the three
 

@@ -27,7 +27,7 @@ static void drop(struct logd_control *control);
 static void send_counters(void *arg);
 static bool is_container_id(const char *text);
 
-static const struct channel_callbacks channel_callbacks = {on_message, on_end};
+static const struct channel_callbacks connection_callbacks = {on_message, on_end};
 
 struct logd_control *logd_control_new(struct loop *loop, int listen_fd, const struct logd_control_callbacks *callbacks,
 				      void *arg)
@@ -70,7 +70,7 @@ static void on_accept(int listen_fd, unsigned events, void *arg)
 		return;
 	}
 	drop(control);
-	control->channel = channel_new(control->loop, take_fd(&fd), &channel_callbacks, control);
+	control->channel = channel_new(control->loop, take_fd(&fd), &connection_callbacks, control);
 	channel_greet(control->channel);
 }
 

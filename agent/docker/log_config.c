@@ -118,6 +118,12 @@ static void name_stream(json_object *options, const struct task *task, const str
 	json_object_object_del(options, key);
 }
 
+static const char *no_variables(const char *name)
+{
+	(void)name;
+	return NULL;
+}
+
 // logging.md §3.1 #4: regions that the library in Docker's driver does not know.
 static void set_endpoint(json_object *options, const char *region)
 {
@@ -126,7 +132,8 @@ static void set_endpoint(json_object *options, const char *region)
 	for (size_t i = 0; i < ARRAY_SIZE(regions); i++) {
 		if (!str_equal(region, regions[i]))
 			continue;
-		_cleanup_free_ char *endpoint = aws_regional_endpoint("logs", region);
+		_cleanup_free_ char *endpoint =
+			aws_service_endpoint(AWS_CLOUDWATCH_LOGS, region, NULL, no_variables, NULL);
 		json_add_string(options, "awslogs-endpoint", endpoint);
 	}
 }

@@ -79,8 +79,6 @@ char *aws_ecs_endpoint(const char *region, const char *backend_host, const char 
 enum aws_service { AWS_ECR, AWS_SECRETS_MANAGER, AWS_CLOUDWATCH_LOGS };
 char *aws_service_endpoint(enum aws_service service, const char *region, const char *override,
 			   const char *(*get)(const char *name), struct error *err);
-// "https://<service>.<region>.<the partition's suffix>", whatever the environment says. Caller frees; NULL: no such region.
-char *aws_regional_endpoint(const char *service, const char *region);
 // What the SDK of the official agent says of a failed call, which is what users see in reasons:
 // "operation error ECR: GetAuthorizationToken, https response error StatusCode: 400, RequestID: ..., api error ...".
 // modelled: codes of errors that the service's model has (they stand without "api error"), NULL-terminated. Caller frees.

@@ -100,12 +100,6 @@ char *aws_service_endpoint(enum aws_service service, const char *region, const c
 			 region, dual_stack ? partition->dual_stack_suffix : partition->suffix);
 }
 
-char *aws_regional_endpoint(const char *service, const char *region)
-{
-	return check_region(region, NULL) ? xasprintf("https://%s.%s.%s", service, region, find_partition(region)->suffix)
-					  : NULL;
-}
-
 char *aws_user_agent(const char *os_family)
 {
 	return xasprintf("Amazon ECS Agent - v" AGENT_COMPATIBLE_VERSION

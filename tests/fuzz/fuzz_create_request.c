@@ -2,6 +2,7 @@
 // create request, a stored task and the document of /v1/tasks. Input: three lines with those texts, then the members of the
 // container as JSON.
 #include "docker/create_request.h"
+#include "docker/log_config.h"
 #include "engine/introspect.h"
 #include "engine/task.h"
 #include "fuzz.h"
@@ -55,6 +56,20 @@ static void check_document(struct task *task, const char *hostile)
 	CHECK(!strpbrk(document, "<>&"));
 }
 
+// Who takes the log: no driver of Docker's while ecs-logd is there, and none gets what is ecs-logd's alone.
+static void check_log(json_object *host, bool native)
+{
+	static const char *const drivers[] = {"awslogs", "fluentd", "syslog"};
+	json_object *config = json_get(host, "LogConfig"), *options = json_get(config, "Config");
+	const char *type = json_get_string(config, "Type");
+	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
+		if (native)
+			CHECK(!str_equal(type, drivers[i]));
+		else if (str_equal(type, drivers[i]))
+			CHECK(!json_object_object_get(options, LOG_OPTION_DRIVER));
+	}
+}
+
 static void check_request(struct task *task, bool cgroup_v2)
 {
 	struct json_strings image_env = {.items = (char *[]){"PATH=/bin", "AWS_REGION", "=", "A=b=c"}, .count = 4};
@@ -63,6 +78,7 @@ static void check_request(struct task *task, bool cgroup_v2)
 					 .task_iam_role = true,
 					 .image_env = &image_env,
 					 .cgroup_v2 = cgroup_v2,
+					 .native_logging = cgroup_v2 ? ~0u : 0,
 					 .cgroup_parent = cgroup_v2 ? "/ecs/1" : NULL};
 	struct container *c = &task->containers[0];
 	struct error err = {0};
@@ -78,6 +94,7 @@ static void check_request(struct task *task, bool cgroup_v2)
 	CHECK(json_object_is_type(host, json_type_object));
 	if (cgroup_v2)
 		CHECK(str_equal(json_get_string(host, "CgroupParent"), "/ecs/1"));
+	check_log(host, cgroup_v2);
 	// The same task makes the same request.
 	_cleanup_json_ json_object *again = create_request_build(task, c, &context, &name, &err);
 	CHECK(again && json_object_equal(body, again));
