@@ -5,6 +5,7 @@
 #include "common/util.h"
 #include "control/instance.h"
 #include "docker/docker.h"
+#include "logd/plugin.h"
 #include "common/version.h"
 #include <curl/curl.h>
 
@@ -16,6 +17,8 @@ struct question {
 	struct loop *loop;
 	struct http_client *http;
 	struct docker *docker;
+	struct config *config; // for attributes
+	struct log_plugin_question plugin;
 	bool answered;
 };
 
@@ -25,6 +28,7 @@ static bool question_open(struct question *question);
 static int question_close(struct question *question);
 
 static void on_docker(const struct docker_error *err, void *arg);
+static void on_plugin(bool answers, const char *why, void *arg);
 
 int command_answer(const struct arguments *arguments)
 {
@@ -62,9 +66,9 @@ int command_answer(const struct arguments *arguments)
 	return -1;
 }
 
-int command_attributes(const struct config *config)
+int command_attributes(struct config *config)
 {
-	struct question question = {0};
+	struct question question = {.config = config, .plugin = {.done = on_plugin, .arg = &question}};
 
 	if (question_open(&question)) {
 		struct docker_options options = {
@@ -144,5 +148,17 @@ static void on_docker(const struct docker_error *err, void *arg)
 	question->answered = err->failure == DOCKER_OK;
 	if (!question->answered)
 		fprintf(stderr, "ecsd: %s\n", err->message);
+	if (question->answered && question->config->native_logging)
+		log_plugin_ask(&question->plugin, question->http, question->config->log_plugin_socket);
+	else
+		loop_stop(question->loop);
+}
+
+static void on_plugin(bool answers, const char *why, void *arg)
+{
+	struct question *question = arg;
+
+	(void)why; // an attribute that is not there says enough
+	question->config->logd_runs = answers;
 	loop_stop(question->loop);
 }

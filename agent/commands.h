@@ -8,4 +8,4 @@
 // HTTP answer within 25 s, else 1; control-plane.md §2.1). Returns -1 if the command is none of these.
 int command_answer(const struct arguments *arguments);
 // The capabilities this host would register with, one a line, name<TAB>value; Docker has to answer.
-int command_attributes(const struct config *config);
+int command_attributes(struct config *config);

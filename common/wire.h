@@ -1,5 +1,5 @@
-// The messages between ecsd and ecs-endpoint, and between ecsd and ecs-logd, and nothing but their coding: no I/O (channel.h
-// does that).
+// The messages between ecsd and ecs-endpoint, and between ecsd and ecs-logd, and nothing but their coding: no I/O
+// (channel.h does that).
 //
 // A message on the stream is: u32 length of what follows, u16 type, u16 number of fields, then each
 // field as u32 length and bytes. Numbers of the frame are little-endian; all fields are text,

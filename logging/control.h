@@ -1,6 +1,6 @@
-// ecs-logd's end of the socket to ecsd: which containers are being stopped and which have ended, and in the other
-// direction what ecs-logd counts. One ecsd at a time; a new connection replaces the old one. Without any, ecs-logd has
-// to find out by itself that a container has ended (logging.md §7.3).
+// ecs-logd's end of the socket to ecsd: which containers are being stopped and which have ended, and in the
+// other direction what ecs-logd counts. One ecsd at a time; a new connection replaces the old one. Without any, ecs-logd
+// has to find out by itself that a container has ended (logging.md §7.3).
 #pragma once
 
 #include "common/loop.h"

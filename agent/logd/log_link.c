@@ -5,7 +5,7 @@
 #include <pwd.h>
 
 #define RETRY_MIN_MS 200
-#define RETRY_MAX_MS 5000 // ecs-logd may come at any time, or never: a connect to nobody costs next to nothing
+#define RETRY_MAX_MS 30000 // ecs-logd may come at any time, or never; log_link_start makes it sooner
 
 struct log_link {
 	struct loop *loop;
@@ -57,7 +57,8 @@ struct log_link *log_link_free(struct log_link *link)
 
 void log_link_start(struct log_link *link)
 {
-	timer_start(&link->retry, 0);
+	if (!link->channel)
+		timer_start(&link->retry, 0);
 }
 
 bool log_link_up(const struct log_link *link)

@@ -1,5 +1,5 @@
-// The connection to ecs-logd's own socket: made, and made again with pauses for as long as ecsd runs. Nothing waits for it.
-// What is sent while there is none is lost: whoever uses it says everything again when it is up.
+// The connection to ecs-logd's own socket: made, and made again with pauses for as long as ecsd runs. Nothing waits for
+// it. What is sent while there is none is lost: whoever uses it says everything again when it is up.
 #pragma once
 
 #include "common/channel.h"
@@ -14,6 +14,7 @@ struct log_link_callbacks {
 struct log_link *log_link_new(struct loop *loop, const char *socket_path, const struct log_link_callbacks *callbacks,
 			      void *arg);
 struct log_link *log_link_free(struct log_link *link);
-void log_link_start(struct log_link *link);
+void log_link_start(
+	struct log_link *link); // connects now, if it is not connected: the first time, or when there is hope
 bool log_link_up(const struct log_link *link);
 void log_link_send(struct log_link *link, unsigned type, const char *field);

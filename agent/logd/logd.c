@@ -138,11 +138,13 @@ static void ask(struct logd *logd)
 static void on_answer(bool answers, const char *why, void *arg)
 {
 	struct logd *logd = arg;
-	if (answers && !logd->answers)
+	if (answers && !logd->answers) {
 		log_info("ecs-logd takes logs", "socket=%s", logd->plugin_socket);
-	else if (!answers && (logd->answers || !logd->asked_before))
+		log_link_start(logd->link);
+	} else if (!answers && (logd->answers || !logd->asked_before)) {
 		log_info("ecs-logd does not answer: Docker's own log drivers are used", "socket=%s why=%s",
 			 logd->plugin_socket, why);
+	}
 	logd->answers = answers;
 	logd->asked_before = true;
 	logd->asked_at = loop_now(logd->options.loop);

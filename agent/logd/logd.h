@@ -1,9 +1,9 @@
 // What ecsd has to do with ecs-logd, which ships the logs of containers: whether it is there to take them, and telling
 // it when a container is stopped or has ended (logging.md ).
 //
-// That it is there is asked at Docker's door, the plugin's socket, since that is where Docker will go. The telling has a socket
-// of its own. Without it ecs-logd works all the same, but cannot know that a container has ended whose log it holds
-// back: a FIFO that nobody reads keeps Docker from saying so. ecs-logd is no child of ecsd's; it may come and go.
+// That it is there is asked at Docker's door, the plugin's socket, since that is where Docker will go. The telling has a
+// socket of its own. Without it ecs-logd works all the same, but cannot know that a container has ended whose log it
+// holds back: a FIFO that nobody reads keeps Docker from saying so. ecs-logd is no child of ecsd's; it may come and go.
 #pragma once
 
 #include "common/http.h"
@@ -28,8 +28,8 @@ struct logd_options {
 struct logd *logd_new(const struct logd_options *options);
 struct logd *logd_free(struct logd *logd); // calls no `done`; NULL is fine
 
-// True: what logd_drivers says is good. False: it is being asked, done comes later, in a second at most, and not inside this
-// call.
+// True: what logd_drivers says is good. False: it is being asked, done comes later, in a second at most, and not inside
+// this call.
 bool logd_ask(struct logd *logd, void (*done)(void *arg), void *arg);
 void logd_ask_cancel(struct logd *logd, void *arg); // no `done` with this arg follows
 // LOG_DRIVER_BIT of each driver in whose place it takes logs, by its last answer.

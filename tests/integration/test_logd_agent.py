@@ -1,5 +1,5 @@
-"""What ecsd does with ecs-logd, here a stand-in, and a real Docker: whose logs it is given, with which options, and what it is
-told when containers end."""
+"""What ecsd does with ecs-logd, here a stand-in, and a real Docker: whose logs it is given, with which options, and
+what it is told when containers end."""
 
 import json
 import os
@@ -30,9 +30,8 @@ def make_logged(make_bed):
 
     def make(**settings):
         bed = make_bed(clock_scale=1, **settings)    # a second for an answer of the plugin is a second
-        bed.logd = LogdSocket(f"{bed.directory}/ecs-logd.sock")
+        bed.logd = LogdSocket(bed.agent.environment["ECSD_LOGD_SOCKET"])
         sockets.append(bed.logd)
-        bed.daemon_json = f"{bed.directory}/daemon.json"
         return bed
     yield make
     for made in sockets:
@@ -40,7 +39,7 @@ def make_logged(make_bed):
 
 
 def start(bed):
-    bed.start(ECSD_LOGD_SOCKET=bed.logd.path, ECSD_DOCKER_CONFIG_FILE=bed.daemon_json)
+    bed.start()
     bed.logd.wait_connections(1)
     return bed
 
@@ -124,8 +123,7 @@ def test_it_does_not_answer(plugin, make_logged):
 
 @pytest.mark.parametrize("setting, taken", [("false", ()), ('["awslogs"]', ("awslogs",))])
 def test_switched_off(plugin, make_logged, setting, taken):
-    bed = make_logged(ECS_NATIVE_LOGGING=setting)
-    bed.start(ECSD_LOGD_SOCKET=bed.logd.path)
+    bed = make_logged(ECS_NATIVE_LOGGING=setting).start()
     assert log_config(bed, run(bed))["Type"] == "syslog"
     if taken:
         task = run(bed, "awslogs", GROUP)
@@ -176,7 +174,7 @@ def test_wrong_options_read_as_dockers(make_logged, instance, driver, options):
 def test_options_of_dockers_default_driver(plugin, make_logged):
     """As Docker merges them: for its own default driver, and the container's win."""
     bed = make_logged()
-    with open(bed.daemon_json, "w") as file:
+    with open(bed.agent.environment["ECSD_DOCKER_CONFIG_FILE"], "w") as file:
         json.dump({"log-driver": "syslog", "log-opts": {"tag": "daemon", "syslog-facility": "local1"}}, file)
     start(bed)
     task, other = run(bed, "syslog", {"tag": "mine"}), run(bed, "awslogs", GROUP)
@@ -203,7 +201,7 @@ def registered(bed):
 
 @pytest.mark.parametrize("there", [True, False])
 def test_execution_role(make_logged, instance, there):
-    """What was asked of ECS in the task definition: its credentials, and none but where somebody can fetch them is it offered."""
+    """Its credentials are named in an option; offered to ECS only where somebody can fetch them."""
     plugin = LogPlugin(instance) if there else None
     try:
         bed = start(make_logged(ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE="true"))

@@ -35,6 +35,8 @@ class Agent:
         self.environment = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "ECS_DATADIR": self.data,
             "ECSD_RUN_DIR": self.run_directory, "ECS_LOGFILE": self.log_file, "ECS_LOGLEVEL": "debug",
+            "ECSD_LOGD_SOCKET": f"{directory}/ecs-logd.sock",
+            "ECSD_DOCKER_CONFIG_FILE": f"{directory}/daemon.json",    # not this machine's
             "ECS_AUDIT_LOGFILE": self.audit_file, **environment}
         self.program = os.path.join(BUILD, "ecsd")
         self.arguments = []
