@@ -71,7 +71,7 @@ static void show(struct lines *lines)
 
 static struct spool_item item_of(const struct in *in, uint64_t position)
 {
-	struct spool_item item = {.position = position, .kind = SPOOL_RECORD};
+	struct spool_item item = {.position = position, .first = position, .kind = SPOOL_RECORD};
 
 	if (in->end) {
 		item.kind = SPOOL_END;
