@@ -56,7 +56,10 @@ class Connection:
                 self.file.readline()
             self.file.readline()
         else:
-            body = self.file.read(int(lower.get("content-length") or 0))
+            length = int(lower.get("content-length") or 0)
+            body = self.file.read(length)
+            if len(body) < length:      # the client has gone
+                return None
         return Request(method, target, headers, body, self)
 
     def respond(self, status, body=b"", headers=()):
