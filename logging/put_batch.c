@@ -6,7 +6,7 @@
 #include <zlib.h>
 
 #define GZIP_MIN 2048 // a smaller body goes into two packets in any case
-#define GZIP_LEVEL 1  // logs shrink to a tenth at this level already; the higher ones cost several times as much
+#define GZIP_LEVEL 1  // logs shrink to a third; level 6 makes that a tenth less in two and a half times the time
 #define GZIP_WINDOW (15 + 16) // the largest window; a gzip header
 
 static void write_events(struct put_batch *batch, struct buf *out, size_t prefix);

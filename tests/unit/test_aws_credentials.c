@@ -271,6 +271,59 @@ static void bad_role_answers(void **state)
 	}
 }
 
+static const char *url_body;
+static int url_status;
+
+static void answer_url(struct server *s, struct evhttp_request *request)
+{
+	(void)s;
+	assert_string_equal(evhttp_request_get_uri(request), "/v2/credentials/an-id");
+	assert_string_equal(server_header(request, "Authorization"), "");
+	server_reply(request, url_status, url_body);
+}
+
+// What the ECS agent serves to containers, good and bad.
+static void from_a_url(void **state)
+{
+	(void)state;
+	static const struct {
+		int status;
+		const char *body, *wanted; // wanted: of the error
+	} cases[] = {
+		{404, "{\"code\":\"InvalidIdInRequest\",\"message\":\"ID not found\"}",
+		 "credentials endpoint: HTTP 404, InvalidIdInRequest: ID not found"},
+		{503, "<html>", "credentials endpoint: HTTP 503"},
+		{200, "<html>", "credentials endpoint: credentials: "},
+		{200, "{}", "without AccessKeyId"},
+		{200, "{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"B\",\"Expiration\":\"soon\"}", "Expiration"},
+		{200,
+		 "{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"B\",\"Token\":\"C\",\"RoleArn\":\"R\","
+		 "\"Expiration\":\"2099-01-01T00:00:00Z\"}",
+		 NULL},
+	};
+	_cleanup_free_ char *url = xasprintf("%s/v2/credentials/an-id", server.url);
+
+	credentials_chain_free(chain);
+	chain = credentials_chain_http(server.client, url);
+	server.answer = answer_url;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		url_status = cases[i].status;
+		url_body = cases[i].body;
+		get();
+		if (cases[i].wanted && !strstr(got.err.message, cases[i].wanted))
+			fail_msg("case %zu: %s", i, got.err.message);
+	}
+	assert_string_equal(got.key, "A");
+	assert_string_equal(got.token, "C");
+	size_t before = server.count;
+	get(); // kept
+	assert_int_equal(server.count, before);
+	credentials_chain_invalidate(chain);
+	url_body = "{\"AccessKeyId\":\"NEW\",\"SecretAccessKey\":\"B\"}"; // never expires
+	get();
+	assert_string_equal(got.key, "NEW");
+}
+
 static void refreshed_before_expiry(void **state)
 {
 	(void)state;
@@ -380,6 +433,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(every_failure_is_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(role_of_the_instance, setup, teardown),
 		cmocka_unit_test_setup_teardown(bad_role_answers, setup, teardown),
+		cmocka_unit_test_setup_teardown(from_a_url, setup, teardown),
 		cmocka_unit_test_setup_teardown(refreshed_before_expiry, setup, teardown),
 		cmocka_unit_test_setup_teardown(failed_refresh_keeps_the_old, setup, teardown),
 		cmocka_unit_test_setup_teardown(expired_are_not_given, setup, teardown),
