@@ -249,11 +249,11 @@ static void on_region(const char *region, const struct error *err, void *arg)
 	struct destination *d = arg;
 	struct error problem;
 
-	if (region)
+	if (err)
+		problem = *err;
+	else
 		d->service = cloudwatch_service_get(d->host->cloudwatch, region, d->options->endpoint,
 						    d->options->credentials_endpoint, &problem);
-	else
-		problem = *err;
 	if (d->service) {
 		awslogs_go_on(d);
 		return;

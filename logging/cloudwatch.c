@@ -34,7 +34,7 @@ struct cloudwatch_service {
 	unsigned failures;             // since the last call that reached it
 	struct cloudwatch_turn *probe; // the one that tries it while it fails
 	struct timer pause;
-	TAILQ_HEAD(, cloudwatch_turn) waiting;
+	TAILQ_HEAD(turns, cloudwatch_turn) waiting;
 };
 
 struct cloudwatch {
@@ -43,8 +43,8 @@ struct cloudwatch {
 	const char *(*get)(const char *name);
 	struct imds *imds;
 	char *region, *user_agent; // region NULL: not known yet
-	LIST_HEAD(, source) sources;
-	LIST_HEAD(, cloudwatch_service) services;
+	LIST_HEAD(sources, source) sources;
+	LIST_HEAD(services, cloudwatch_service) services;
 	uint64_t known[KNOWN_MAX]; // sums of what exists
 	size_t known_next;
 };
