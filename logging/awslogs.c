@@ -84,7 +84,8 @@ static struct destination *awslogs_open(const struct destination_host *host, con
 	d->reread = true;
 	d->max_events = PUT_BATCH_EVENTS;
 	d->max_bytes = PUT_BATCH_BYTES;
-	d->made = !options->create_stream;
+	// What has got some of it exists, most likely: so a restart does not ask for hundreds of streams at once (§4.3).
+	d->made = !options->create_stream || spool_head(spool) > 0;
 	d->due = spool_tail(spool) > spool_head(spool);
 	loop_defer(host->loop, advance, d);
 	return d;
@@ -136,7 +137,8 @@ void awslogs_go_on(struct destination *d)
 void awslogs_pause(struct destination *d, uint64_t ms)
 {
 	d->state = PAUSE;
-	timer_start(&d->pause, ms);
+	timer_start(&d->pause,
+		    ms + (uint64_t)(random_unit() * (double)ms / 8)); // many streams may have the same trouble
 }
 
 // The time of the batch, or of an event that is collected.
@@ -172,7 +174,10 @@ static void awslogs_ask(struct destination *d, void (*callback)(const struct err
 {
 	d->answer = callback;
 	d->answer_arg = arg;
+	d->made = !d->options->create_stream;
 	timer_start(&d->ask, d->non_blocking ? 0 : ASK_MS);
+	if (d->state == IDLE)
+		awslogs_go_on(d);
 }
 
 // --- states ---

@@ -77,7 +77,7 @@ struct destination {
 	struct timer ask;
 };
 
-// The next step, in a turn of its own; or after a while.
+// The next step, in a turn of its own; or after a while, somewhat longer than ms.
 void awslogs_go_on(struct destination *d);
 void awslogs_pause(struct destination *d, uint64_t ms);
 // Everything read and not accepted is read again later.

@@ -498,6 +498,33 @@ static void pieces_and_losses(void **state)
 
 // --- start-up ---
 
+static void a_stream_that_got_lines_is_not_made_again(void **state)
+{
+	struct stream *s = open_one();
+
+	(void)state;
+	line(s, "a");
+	wait_for(all_delivered);
+	close_stream(s);
+	cloudwatch = cloudwatch_free(cloudwatch); // as after a restart: nothing is known
+	host.cloudwatch = cloudwatch = cloudwatch_new(server.loop, server.client, variable);
+	open_stream(s);
+	line(s, "b");
+	wait_for(all_delivered);
+	expect_calls("SPP");
+	// Unless a container starts: the error is wanted then.
+	close_stream(s);
+	open_stream(s);
+	service.group = service.stream = false;
+	destination_awslogs.ask(s->destination, on_answer, s);
+	wait_for(answered);
+	assert_int_not_equal(s->refusal.code, 0);
+	service.group = true;
+	line(s, "c");
+	wait_for(all_delivered);
+	expect_arrived("a|b|c|");
+}
+
 static void the_group_is_made_if_it_may(void **state)
 {
 	struct stream *s = add_stream();
@@ -939,6 +966,7 @@ int main(void)
 		TEST(compression_can_be_switched_off),
 		TEST(embedded_metrics),
 		TEST(pieces_and_losses),
+		TEST(a_stream_that_got_lines_is_not_made_again),
 		TEST(the_group_is_made_if_it_may),
 		TEST(nothing_is_made_if_it_may_not),
 		TEST(answers_at_the_start),
