@@ -44,6 +44,17 @@ class Pki:
         context.set_alpn_protocols(["http/1.1"])
         return context
 
+    def client(self, name="client"):
+        """Files of a client's certificate and key."""
+        key, cert, request, extensions = (os.path.join(self.directory, f"{name}.{end}")
+                                          for end in ("key", "pem", "csr", "ext"))
+        with open(extensions, "w") as file:
+            file.write("extendedKeyUsage=clientAuth\n")
+        _openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", f"/CN={name}")
+        _openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.ca_key, "-CAcreateserial",
+                 "-days", "30", "-extfile", extensions, "-out", cert)
+        return cert, key
+
     def self_signed(self):
         """TLS of a server whose certificate nobody else has signed."""
         key, cert = (os.path.join(self.directory, f"self.{end}") for end in ("key", "pem"))
