@@ -256,10 +256,11 @@ static void fail(struct connection *c, const struct error *err)
 static void tell_end(void *arg)
 {
 	struct connection *c = arg;
+	struct error err = c->error; // it is to be read also when the connection has been freed
 
 	c->state = ENDED;
 	drop_socket(c);
-	c->callbacks.on_end(&c->error, c->arg);
+	c->callbacks.on_end(&err, c->arg);
 }
 
 static void fail_lost(struct connection *c, int code)

@@ -91,9 +91,11 @@ static void drop(struct dial *dial)
 
 static void finish(struct dial *dial)
 {
+	struct error err = dial->error; // it is to be read also when the dial has been freed
+
 	timer_stop(&dial->deadline);
 	dial->watch = watch_free(dial->watch);
-	dial->done(take_fd(&dial->fd), TAKE(dial->tls), &dial->error, dial->arg); // may free it
+	dial->done(take_fd(&dial->fd), TAKE(dial->tls), &err, dial->arg);
 }
 
 // --- the name ---

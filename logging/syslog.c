@@ -14,7 +14,8 @@
 // What is taken from the pool while there is something to send: the reader's batch and ours.
 #define POOL_HELD (SPOOL_BATCH_MAX + BATCH_BYTES + BATCH_MESSAGES * sizeof(struct message))
 #define EMPTY_COST ((size_t)4 << 10) // a batch of which nothing is sent, in such bytes
-#define BACKOFF_MIN_MS 500
+#define LOCAL_FIRST "/dev/log"
+#define BACKOFF_MIN_MS 500
 #define BACKOFF_MAX_MS 30000
 #define BACKOFF_JITTER 0.25
 #define LOOK_MS 1000 // between looks at what has arrived, while something is under way
@@ -138,7 +139,7 @@ const struct destination_class destination_syslog = {
 
 bool syslog_local_socket(unsigned index, enum connection_kind *kind, const char **path)
 {
-	static const char *const paths[] = {"/dev/log", "/var/run/syslog", "/var/run/log"};
+	static const char *const paths[] = {LOCAL_FIRST, "/var/run/syslog", "/var/run/log"};
 
 	if (index >= 2 * ARRAY_SIZE(paths))
 		return false;
@@ -193,6 +194,7 @@ static void on_end(const struct error *err, void *arg)
 {
 	struct destination *d = arg;
 	bool was_open = d->open, more;
+	struct error reason;
 
 	d->connection = connection_free(d->connection);
 	d->open = false;
@@ -206,11 +208,14 @@ static void on_end(const struct error *err, void *arg)
 	spool_reader_seek(d->reader, d->resend.arrived.position);
 	if (!was_open && try_next_local(d))
 		return;
+	reason = *err;
+	if (d->options->address.scheme == LOG_LOCAL_SYSLOG && !was_open)
+		error_wrap(&reason, "this host has no syslog at %s and the like", LOCAL_FIRST);
 	d->local = 0;
 	more = d->resend.arrived.position < spool_tail(d->spool);
 	// A peer that leaves while nothing is to be sent is no trouble.
 	if (more || err->code)
-		delivery_failed(d->delivery, err);
+		delivery_failed(d->delivery, &reason);
 	timer_start(&d->retry, backoff_next(&d->backoff));
 }
 

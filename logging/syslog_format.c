@@ -48,7 +48,7 @@ void syslog_format_done(struct syslog_format *format)
 void syslog_format_append(struct syslog_format *format, struct buf *out, enum syslog_severity severity, int64_t time_ns,
 			  const char *text, size_t len)
 {
-	int64_t second = time_ns / NS_PER_S - (time_ns % NS_PER_S < 0);
+	int64_t rest = time_ns % NS_PER_S, second = time_ns / NS_PER_S - (rest < 0);
 	char head[96], count[32], *end = head, *count_end = count;
 	bool newline = len == 0 || text[len - 1] != '\n';
 
@@ -60,7 +60,7 @@ void syslog_format_append(struct syslog_format *format, struct buf *out, enum sy
 	end = put(end, format->stamp, format->stamp_len);
 	if (format->micro) {
 		*end++ = '.';
-		end = put_number(end, (uint64_t)(time_ns - second * NS_PER_S) / 1000, 6);
+		end = put_number(end, (uint64_t)(rest < 0 ? rest + NS_PER_S : rest) / 1000, 6);
 	}
 	end = put(end, format->zone, format->zone_len);
 	if (format->octet_counting) {

@@ -64,11 +64,11 @@ static void on_end(const struct error *err, void *arg)
 	(void)arg;
 	assert_int_equal(got.ended, 0);
 	got.ended++;
-	got.error = *err;
-	assert_true(err->message[0] != '\0');
 	assert_int_equal(connection_send(connection, "x", 1, NULL), -ENOTCONN);
 	assert_int_equal(connection_offer(connection, "x", 1), 0);
 	free_if(FREE_IN_END);
+	got.error = *err; // still there
+	assert_true(err->message[0] != '\0');
 	loop_stop(loop);
 }
 
