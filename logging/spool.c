@@ -422,8 +422,9 @@ static int put(struct spool *spool, struct batch *batch, const void *payload)
 
 		batch->first = spool->tail;
 		r = segment_write(spool->fd, segment, batch, payload);
+		// What is behind is cut off, or else written over next time.
 		if (r < 0 && ftruncate(spool->fd, (off_t)segment->size) < 0)
-			r = r == 0 ? -EIO : r; // what is behind is written over next time
+			spool_report(spool->store, "cannot cut a log spool", spool->id, errno);
 	}
 	if (r < 0) {
 		spool->failed_until = loop_now(spool->store->loop) + SPOOL_ROOM_MS;

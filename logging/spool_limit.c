@@ -11,7 +11,7 @@ static bool below_floor(struct spool_store *store);
 static void count_first(struct spool *spool, struct spool_drop *drop, uint64_t end);
 static void count_batch(struct spool_drop *drop, struct scan *scan, const struct batch *batch, uint64_t items);
 
-bool spool_room_for(struct spool *spool, uint64_t bytes)
+bool spool_room_for(const struct spool *spool, uint64_t bytes)
 {
 	return fits(spool, bytes) && !below_floor(spool->store);
 }
@@ -39,7 +39,7 @@ bool spool_has_room(const struct spool *spool)
 
 	if (loop_now(spool->store->loop) < spool->failed_until)
 		return false;
-	return spool_room_for((struct spool *)spool, spool->refused ? spool->refused : batch);
+	return spool_room_for(spool, spool->refused ? spool->refused : batch);
 }
 
 int spool_make_room(struct spool *spool, uint64_t bytes, enum spool_full when_full)

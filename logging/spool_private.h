@@ -91,7 +91,7 @@ void spool_write_cursor(struct spool *spool);
 int spool_recover(struct spool *spool, struct error *err);
 
 // --- spool_limit.c: room, and making some ---
-bool spool_room_for(struct spool *spool, uint64_t bytes);
+bool spool_room_for(const struct spool *spool, uint64_t bytes);
 void spool_wait_for_room(struct spool *spool, uint64_t bytes);
 void spool_look_for_room(struct spool_store *store); // tells those who wait and have room now
 bool spool_drop_oldest(struct spool *spool);         // false: nothing is left to drop

@@ -2,7 +2,7 @@
 // FIFO; the reader on its own core (a) decodes and discards, (b) copies with tee(2), appends to a spool that is synced
 // as configured, and consumes only then.
 //
-//   spool_bench DIRECTORY [SECONDS]     prints lines/s of both, and (b) / (a), for lines of 100 bytes and of 1 KiB
+//   spool_bench DIRECTORY [SECONDS]     prints lines/s and CPU of both, and (b) / (a), for lines of 100 bytes and of 1 KiB
 
 #include "common/util.h"
 #include "logging/spool.h"
@@ -32,6 +32,15 @@ static double now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static double cpu_seconds(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
 static void pin(int cpu)
@@ -185,7 +194,7 @@ static uint64_t spool_it(struct copier *c, double end)
 static void measure(struct copier *c, const char *directory, size_t size, double seconds)
 {
 	_cleanup_free_ char *fifo = xasprintf("%s/fifo", directory);
-	double discarded = 0, spooled = 0;
+	double discarded = 0, spooled = 0, discard_cpu = 0, spool_cpu = 0;
 
 	if (mkfifo(fifo, 0600) < 0)
 		die(fifo);
@@ -194,8 +203,9 @@ static void measure(struct copier *c, const char *directory, size_t size, double
 		die(fifo);
 	pid_t writer = start_writer(fifo, size);
 	for (int i = 0; i < ROUNDS; i++) {
-		double start = now();
-		discarded += (double)discard(c->fifo, start + seconds / ROUNDS);
+		double cpu = cpu_seconds();
+		discarded += (double)discard(c->fifo, now() + seconds / ROUNDS);
+		discard_cpu += cpu_seconds() - cpu;
 		// The discarding reader may have stopped inside a record.
 		char left[PIPE_BYTES];
 		size_t used = 0;
@@ -205,14 +215,17 @@ static void measure(struct copier *c, const char *directory, size_t size, double
 		if (n > 0 && record_next(left, (size_t)n, &used, &record) == RECORD_LOST &&
 		    read(c->fifo, left, used) < 0)
 			die("read");
+		cpu = cpu_seconds();
 		spooled += (double)spool_it(c, now() + seconds / ROUNDS);
+		spool_cpu += cpu_seconds() - cpu;
 	}
 	kill(writer, SIGKILL);
 	waitpid(writer, NULL, 0);
 	close(c->fifo);
 	unlink(fifo);
-	printf("%5zu bytes  discard %9.0f lines/s  spool %9.0f lines/s  ratio %.2f\n", size, discarded / seconds,
-	       spooled / seconds, spooled / discarded);
+	printf("%5zu bytes  discard %9.0f lines/s (%.2f CPU s a million)  spool %9.0f (%.2f)  ratio %.2f\n", size,
+	       discarded / seconds, discard_cpu * 1e6 / discarded, spooled / seconds, spool_cpu * 1e6 / spooled,
+	       spooled / discarded);
 }
 
 int main(int argc, char **argv)
