@@ -111,8 +111,10 @@ static uint32_t sum(uint32_t salt, const void *data, size_t len)
 
 static bool is_sound(const struct batch *batch)
 {
+	uint64_t most = batch->kind == BATCH_RECORDS ? batch->len / RECORD_HEADER : 1;
+
 	return batch->header_sum == header_sum(batch) && batch->len <= PAYLOAD_MAX && batch->count > 0 &&
-	       batch->first <= SEGMENT_NUMBER_MAX - batch->count;
+	       batch->count <= most && batch->first <= SEGMENT_NUMBER_MAX - batch->count;
 }
 
 static uint32_t header_sum(const struct batch *batch)
