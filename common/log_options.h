@@ -1,10 +1,11 @@
-// The options of Docker's awslogs, fluentd and syslog log drivers, checked and decoded as Docker does when a container is
-// created (logging.md §4.1, §5.1, §6.1). ecsd uses it before it creates a container, so that what is wrong is told where
-// users expect it; ecs-logd when a container starts. Error texts are those of Docker's drivers; where those do not
-// name the option, that is put in front.
+// The options of Docker's awslogs, fluentd and syslog log drivers, checked and decoded as Docker does when a container
+// is created (logging.md §4.1, §5.1, §6.1). ecsd uses it before it creates a container, so that what is wrong is told
+// where users expect it; ecs-logd when a container starts. Error texts are those of Docker's drivers; where those do
+// not name the option, that is put in front.
 //
-// What only shows at the start (a tag template, a pattern, files) is checked by ecs-logd (logging/settings.h, destination.h).
-// Error texts quote the value that is wrong. If it came from a secret, the caller has to keep the text to itself.
+// What only shows at the start (a tag template, a pattern, files) is checked by ecs-logd (logging/settings.h,
+// destination.h). Error texts quote the value that is wrong. If it came from a secret, the caller has to keep the text
+// to itself.
 #pragma once
 
 #include "common/error.h"
@@ -71,8 +72,8 @@ struct log_opts {
 	};
 };
 
-// config borrowed. 0, or a negative errno with the built-in driver's text for the first thing that is wrong; *options is
-// then empty. Checks in Docker's order: what all drivers have, unknown keys, then the driver's options.
+// config borrowed. 0, or a negative errno with the built-in driver's text for the first thing that is wrong; *options
+// is then empty. Checks in Docker's order: what all drivers have, unknown keys, then the driver's options.
 int log_options_parse(enum log_driver driver, const struct json_map *config, struct log_opts *options,
 		      struct error *err);
 void log_options_free(struct log_opts *options); // its members

@@ -13,7 +13,7 @@ struct log_info {
 	struct json_map container_labels;
 };
 
-// Absent members are empty: strings NULL, as lists and maps that were null. Only container_id is required, 64 hex digits.
-// 0 or a negative errno; *info is then empty. Error texts hold no value of the environment.
+// Absent members are empty: strings NULL, as lists and maps that were null. Only container_id is required, 64 hex
+// digits. 0 or a negative errno; *info is then empty. Error texts hold no value of the environment.
 int log_info_decode(json_object *object, struct log_info *info, struct error *err);
 void log_info_free(struct log_info *info); // its members; wipes the environment

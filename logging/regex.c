@@ -6,11 +6,12 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-// Steps of the matcher (callouts) that one match may take, for each byte and besides. A usual pattern takes none to five
-// for a byte.
+// Steps of the matcher (callouts) that one match may take, for each byte and besides. A usual pattern takes none to
+// five for a byte.
 #define STEPS_BYTE 32
 #define STEPS_BASE 200000
-// After so many steps the search from each start anew, which has PCRE2's shortcuts, gives way to the one in a single pass.
+// After so many steps the search from each start anew, which has PCRE2's shortcuts, gives way to the one in a single
+// pass.
 #define STEPS_SEARCH_BYTE 8
 #define STEPS_SEARCH_BASE 1000
 
@@ -18,8 +19,8 @@
 #define WORKSPACE 6144
 
 struct regex {
-	// Both with callouts before each item, which count steps. `search` looks for a start first, and begins anew at each;
-	// `pass` has `.*` in front and so follows all starts at once: linear, whatever the pattern.
+	// Both with callouts before each item, which count steps. `search` looks for a start first, and begins anew at
+	// each; `pass` has `.*` in front and so follows all starts at once: linear, whatever the pattern.
 	pcre2_code *search, *pass;
 	pcre2_match_data *match; // as `context` made once: no memory is taken while matching
 	pcre2_match_context *context;

@@ -515,7 +515,7 @@ static int take_class_char(struct translator *t, const char *start, uint32_t *c)
 static int take_range(struct translator *t, const char *start)
 {
 	const char *from = t->p;
-	struct range range;
+	struct range range = {0};
 
 	if (take_class_char(t, start, &range.from) < 0)
 		return -EINVAL;

@@ -54,7 +54,7 @@ static char *make_valid(char *text)
 
 static int no_memory(struct error *err)
 {
-	return error_set(err, EINVAL, "too much of it");
+	return error_set(err, EINVAL, "it takes more than 1 MiB of memory");
 }
 
 // What is behind the first colon, and of that 12 characters.

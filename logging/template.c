@@ -25,6 +25,7 @@ struct render {
 
 static int render_list(struct render *render, const struct node *list, const struct value *dot);
 static int eval_pipe(struct render *render, const struct node *pipe, const struct value *dot, struct value *value);
+static int fail(struct render *render, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 int template_render(const char *template, const struct template_root *root, char **result, struct error *err)
 {
@@ -38,6 +39,8 @@ int template_render(const char *template, const struct template_root *root, char
 	if (r == 0)
 		r = render_list(&render, list, &dot);
 	arena_free(&arena);
+	if (r == 0 && render.out.len > 0 && memchr(render.out.data, '\0', render.out.len))
+		r = fail(&render, "the result has a NUL character");
 	if (r == 0)
 		*result = buf_take(&render.out);
 	else
@@ -121,7 +124,6 @@ const struct text *value_get(const struct value *map, struct text name)
 // --- evaluation ---
 
 // Puts the place in front of what went wrong.
-static int fail(struct render *render, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static int fail(struct render *render, const char *format, ...)
 {
 	char text[512];

@@ -1,9 +1,10 @@
-// The part of Go's text/template that tags of logs are written in (logging.md §2.1, R-2.1): parsed to a tree, rendered from
-// strings, lists and maps. Every result is Go's; what is not known here is an error that names it, never another text.
+// The part of Go's text/template that tags of logs are written in (logging.md §2.1, R-2.1): parsed to a tree, rendered
+// from strings, lists and maps. Every result is Go's; what is not known here is an error that names it, never another
+// text.
 //
-// Known: text, comments, {{- and -}}, pipelines, parentheses, fields, variables, if, with, range, else, end; literals (strings,
-// characters, integers, true, false, nil); the functions of template_functions.c. Not known: define, template, block, break,
-// continue, call, floating-point numbers, range over a number, methods of times.
+// Known: text, comments, {{- and -}}, pipelines, parentheses, fields, variables, if, with, range, else, end; literals
+// (strings, characters, integers, true, false, nil); the functions of template_functions.c. Not known: define,
+// template, block, break, continue, call, floating-point numbers, range over a number, methods of times.
 //
 // Bounded: template and result 64 KiB each, nesting 50, 100000 steps, 1 MiB of values on the way.
 #pragma once
@@ -81,8 +82,8 @@ void arena_free(struct arena *arena);
 
 // The value that the template is rendered from.
 struct template_root {
-	// Field or method of it. args: count of what is given to a method, and that. 0, or a negative errno: no such field, wrong
-	// arguments. The value lives in the arena or as long as the root.
+	// Field or method of it. args: count of what is given to a method, and that. 0, or a negative errno: no such
+	// field, wrong arguments. The value lives in the arena or as long as the root.
 	int (*field)(void *arg, struct text name, const struct value *args, size_t count, struct arena *arena,
 		     struct value *value, struct error *err);
 	void *arg;

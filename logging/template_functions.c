@@ -203,7 +203,7 @@ static size_t part(struct text rest, struct text separator, size_t *behind)
 
 static int do_split(struct call *call)
 {
-	struct text rest = call->args[0].text, separator = call->args[1].text;
+	struct text rest, separator = call->args[1].text;
 	size_t count = 0, behind = 1;
 	struct text *items = NULL;
 
@@ -431,8 +431,8 @@ static int do_ge(struct call *call)
 
 // --- the table ---
 
-// Parameters: s string, i integer, l list of strings, a anything (missing is nil), v anything (nil is missing). A star: any
-// number of the last one, none included.
+// Parameters: s string, i integer, l list of strings, a anything (missing is nil), v anything (nil is missing). A star:
+// any number of the last one, none included.
 static const struct function {
 	const char *name, *parameters;
 	int (*run)(struct call *call); // NULL: the renderer's own, because it does not evaluate all arguments
@@ -473,6 +473,9 @@ static int check_argument(char parameter, struct value *value, struct error *err
 	const char *letter = strchr(letters, parameter);
 	struct value expected;
 
+	// Go gives nil for a list, and for nothing else that has a type.
+	if (parameter == 'l' && (value->kind == VALUE_NONE || value->kind == VALUE_NIL))
+		*value = (struct value){.kind = VALUE_LIST, .list.null = true};
 	if (letter) {
 		expected.kind = kinds[letter - letters];
 		return value->kind == expected.kind
@@ -530,6 +533,6 @@ int function_call(struct text name, struct value *args, size_t count, struct are
 	len = call.out.len;
 	*result = value_text(buf_take(&call.out), len);
 	if (!arena_take(arena, (void *)result->text.s, len + 1))
-		return error_set(err, EINVAL, "error calling %s: too much of it", function->name);
+		return error_set(err, EINVAL, "error calling %s: it takes more than 1 MiB of memory", function->name);
 	return 0;
 }

@@ -78,7 +78,7 @@ static struct node *make(struct parser *parser, enum node_kind kind)
 	struct node *node = arena_alloc(parser->arena, sizeof(*node));
 
 	if (!node) {
-		fail(parser, "too much of it");
+		fail(parser, "it takes more than 1 MiB of memory");
 		return NULL;
 	}
 	node->kind = kind;
@@ -192,7 +192,7 @@ static int take_quoted(struct parser *parser, char quote)
 	bool byte;
 
 	if (!out)
-		return fail(parser, "too much of it");
+		return fail(parser, "it takes more than 1 MiB of memory");
 	while (*p != quote) {
 		if (!*p || *p == '\n')
 			return fail(parser,
@@ -275,6 +275,8 @@ static int advance(struct parser *parser)
 
 	while (is_space(*parser->p))
 		parser->line += *parser->p++ == '\n';
+	if (!*parser->p)
+		return fail(parser, "unclosed action");
 	*token = (struct token){.spaced = parser->p > start, .text = {parser->p, 1}};
 	parser->trim = token->spaced && str_starts(parser->p, "-}}");
 	if (parser->trim || str_starts(parser->p, "}}")) {
@@ -287,7 +289,7 @@ static int advance(struct parser *parser)
 		token->kind = TOKEN_DECLARE;
 		return 0;
 	}
-	mark = *parser->p ? strchr(marks, *parser->p) : NULL;
+	mark = strchr(marks, *parser->p);
 	if (mark) {
 		parser->p++;
 		token->kind = kinds[mark - marks];
@@ -302,7 +304,7 @@ static int advance(struct parser *parser)
 	if (*parser->p == '$')
 		return take_name(parser, TOKEN_VARIABLE);
 	if (isdigit((unsigned char)*parser->p) || (strchr("+-.", *parser->p) && isdigit((unsigned char)parser->p[1])))
-		return *parser->p ? take_number(parser) : fail(parser, "unclosed action");
+		return take_number(parser);
 	if (*parser->p == '.' && is_word(parser->p[1]))
 		return take_name(parser, TOKEN_FIELD);
 	if (*parser->p == '.') {
@@ -312,8 +314,7 @@ static int advance(struct parser *parser)
 	}
 	if (is_word(*parser->p))
 		return take_name(parser, TOKEN_WORD);
-	return *parser->p ? fail(parser, "unexpected \"%c\" in an action", *parser->p)
-			  : fail(parser, "unclosed action");
+	return fail(parser, "unexpected \"%c\" in an action", *parser->p);
 }
 
 static bool at_word(const struct parser *parser, const char *word)
@@ -442,7 +443,7 @@ static int parse_operand(struct parser *parser, struct node **out)
 	while (parser->token.kind == TOKEN_FIELD && !parser->token.spaced) {
 		if ((*out)->kind != NODE_FIELD && (*out)->kind != NODE_VARIABLE && (*out)->kind != NODE_GROUP)
 			return fail(parser, "unexpected . after term");
-		if (parse_name(parser, field) < 0)
+		if (parse_name(parser, field) < 0 || !*field)
 			return -EINVAL;
 		field = &(*field)->next;
 	}
