@@ -116,7 +116,7 @@ $(B)/tests/model/model: $(call obj,$(MODEL)) $(B)/libagent.a $(B)/libcommon.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) $(MODEL_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(PKG_LIBS)
 
-$(B)/tests/logging/feed: $(B)/tests/logging/feed.o $(B)/liblogging.a $(B)/libcommon.a
+$(B)/tests/logging/%: $(B)/tests/logging/%.o $(B)/liblogging.a $(B)/libcommon.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
@@ -144,7 +144,7 @@ check-valgrind: deps ## unit tests, the fuzz targets' corpus and a short model r
 	@$(MAKE) --no-print-directory -s -j2 build build-unit
 	@sh tests/valgrind.sh $(B)/tests/model/model $(UNIT_BIN) $(FUZZ_BIN)
 
-build-unit: $(UNIT_BIN) $(FUZZ_BIN) $(B)/tests/model/model $(B)/tests/logging/feed
+build-unit: $(UNIT_BIN) $(FUZZ_BIN) $(B)/tests/model/model $(B)/tests/logging/feed $(B)/tests/logging/ship
 
 model: ## play N (100000) random event sequences from SEED (1) against the engine, with all invariants checked
 	@$(MAKE) --no-print-directory -s -j2 $(B)/tests/model/model
