@@ -1,8 +1,7 @@
 // fluentd's forward protocol as a destination (logging.md §5).
 //
-// Without acknowledgements a write tells nothing: the peer may be gone, and what its kernel has taken may never be read. So positions
-// are confirmed late (is_settled), and after a reset the reader goes back to what is confirmed: that is R-5.2's window of
-// resending, with no text kept in memory for it.
+// Without acknowledgements, what was sent counts as arrived when resend.h says so, and after a reset the reader goes back
+// to what does.
 //
 // With acknowledgements, up to FLIGHT_MAX chunks are under way; only their positions are kept. They are read from the
 // spool again to be sent again, with the same boundaries and so with the same ids.
@@ -121,7 +120,7 @@ bool fluentd_has_work(const struct destination *d)
 void fluentd_fail(struct destination *d, const struct error *err)
 {
 	// A server may close what nobody uses; that is found when there is something to send, and is no trouble.
-	bool trouble = err->code != 0 || d->flying > 0 || d->under_way || d->attempts > 1;
+	bool trouble = err->code != 0 || fluentd_waits(d) || d->under_way || d->attempts > 1;
 
 	d->connection = connection_free(d->connection);
 	fluentd_sent_lost(d);
@@ -226,7 +225,6 @@ static void on_open(void *arg)
 static void ready(struct destination *d)
 {
 	d->state = FLUENTD_READY;
-	d->sent_at = loop_now(d->loop);
 	timer_stop(&d->timer);
 	answer(d, NULL);
 	fluentd_send_soon(d);

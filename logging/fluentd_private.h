@@ -4,23 +4,17 @@
 #include "logging/connection.h"
 #include "logging/destination.h"
 #include "logging/fluentd.h"
+#include "logging/resend.h"
 
 #define FLIGHT_MAX 16          // chunks without an acknowledgement
 #define CHUNK_BYTES (64 << 10) // of records in a chunk, after which no more are added
-// Without acknowledgements, what is sent again after a reset: at least so much, and what is younger; at most what
-// the peer's kernel can hold, which is 3 MiB on Linux (half of tcp_rmem's maximum).
-#define WINDOW_BYTES (64 << 10)
-#define WINDOW_MS 2000
-#define PEER_BUFFER (4 << 20)
-#define ACK_MS 60000
+#define ACK_MS 60000
 
-// Items [first, next) of the spool, sent as one chunk (without acknowledgements: as several).
+// Items [first, next) of the spool, sent as one chunk.
 struct flight {
 	uint64_t first, next;
-	uint64_t begin, end;         // bytes of the connection before and after it
 	uint64_t lines, bytes;       // of what the container wrote
 	uint64_t repeated;           // of those, sent before
-	uint64_t sent_at;            // loop time
 	uint64_t due;                // loop time at which the acknowledgement is overdue
 	char id[FORWARD_ID_LEN + 1]; // "" without acknowledgements
 	bool arrived;                // acknowledged, but not all before it
@@ -67,9 +61,10 @@ struct destination {
 	size_t bytes_len, bytes_taken; // and how many of them the kernel has
 	bool used;                     // a chunk was sent on this connection
 	size_t chunk_max;              // less than CHUNK_BYTES after a chunk was not acknowledged again and again
-	uint64_t sent_at;              // loop time of the last byte
 	uint64_t next;                 // the item that follows all flights
 	uint64_t sent_until;           // highest position ever sent, for counting what is sent again
+	struct resend resend;          // without acknowledgements: what was sent and may not have arrived
+	// With acknowledgements: chunks that were sent and did not arrive.
 	struct flight flights[FLIGHT_MAX];
 	unsigned flying;       // of flights
 	unsigned flights_sent; // of those, on this connection; the others must be sent again
@@ -95,6 +90,7 @@ void fluentd_send_init(struct destination *d);
 void fluentd_send_done(struct destination *d);
 void fluentd_send(void *arg);                     // as much as goes; in state READY
 void fluentd_send_soon(struct destination *d);    // in a turn of its own
+bool fluentd_waits(const struct destination *d);  // something was sent and has not arrived
 void fluentd_sent_lost(struct destination *d);    // the connection is gone: what was not confirmed is to be sent again
 void fluentd_sent_arrived(struct destination *d); // all that was sent
 void fluentd_sent_look(struct destination *d); // timer: overdue acknowledgements, confirmations of what is old enough

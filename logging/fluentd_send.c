@@ -6,8 +6,8 @@
 
 #define LINE_USUAL 16384 // Docker cuts lines into pieces of so many bytes
 #define TURN_CHUNKS 4    // sent before others have their turn
-#define MERGE_BYTES (4 << 10)
-#define SETTLE_MS 50 // between looks whether a connection that is to be renewed has nothing under way
+#define LOOK_MS 1000     // between looks at what has arrived
+#define RENEW_MS 50      // the same, when only that is waited for
 
 static void granted(void *arg);
 static void reclaim(void *arg);
@@ -19,7 +19,7 @@ static void rest(struct destination *d);
 static bool due_for_renewal(const struct destination *d);
 static void confirm(struct destination *d, unsigned flights);
 static void confirm_arrived(struct destination *d);
-static void confirm_written(struct destination *d);
+static void confirm_written(struct destination *d, bool closed);
 static void look_later(struct destination *d);
 static uint64_t ack_ms(const struct destination *d);
 
@@ -31,6 +31,8 @@ void fluentd_send_init(struct destination *d)
 	d->next = spool_head(d->spool);
 	d->fields = forward_fields_new(settings->container_id, settings->container_name, &settings->attributes);
 	d->chunk_max = CHUNK_BYTES;
+	resend_init(&d->resend, d->next);
+	d->resend.far = d->options->address.scheme == LOG_UNIX ? RESEND_NEAR : RESEND_FAR;
 	d->memory = (struct pool_user){.granted = granted, .reclaim = reclaim, .arg = d};
 }
 
@@ -57,7 +59,7 @@ void fluentd_send(void *arg)
 	if (d->state != FLUENTD_READY)
 		return;
 	// A server that has gone while nothing was sent would swallow the next bytes; on_end follows.
-	if (d->flying == 0 && !d->under_way && connection_peer_ended(d->connection))
+	if (!fluentd_waits(d) && !d->under_way && connection_peer_ended(d->connection))
 		return;
 	for (unsigned n = 0; n < TURN_CHUNKS && d->state == FLUENTD_READY; n++) {
 		if (!d->under_way && !begin_chunk(d))
@@ -79,14 +81,19 @@ void fluentd_sent_lost(struct destination *d)
 	pool_leave(d->pool, &d->memory);
 	d->flights_sent = 0;
 	if (!d->acks) {
-		d->flying = 0;
-		d->next = spool_head(d->spool);
+		resend_rewind(&d->resend);
+		d->next = d->resend.arrived.position;
 	}
+}
+
+bool fluentd_waits(const struct destination *d)
+{
+	return d->acks ? d->flying > 0 : resend_waits(&d->resend);
 }
 
 void fluentd_sent_arrived(struct destination *d)
 {
-	confirm(d, d->flying);
+	confirm_written(d, true);
 }
 
 void fluentd_acknowledged(struct destination *d, const char *id)
@@ -127,8 +134,6 @@ void fluentd_sent_look(struct destination *d)
 		fluentd_fail(d, &err);
 		return;
 	}
-	if (!d->acks)
-		confirm_written(d);
 	fluentd_send_soon(d);
 }
 
@@ -162,7 +167,7 @@ static bool may_send(struct destination *d)
 		return false;
 	if (!due_for_renewal(d))
 		return have_memory(d);
-	if (d->flying == 0)
+	if (!fluentd_waits(d))
 		fluentd_renew(d);
 	return false;
 }
@@ -250,6 +255,8 @@ static bool begin_chunk(struct destination *d)
 		d->next = d->sending.next;
 		if (d->flying > 0)
 			d->flights[d->flying - 1].next = d->next;
+		else if (!d->acks)
+			resend_given(&d->resend, loop_now(d->loop), 0, d->next, 0, 0);
 		else
 			spool_confirm(d->spool, d->next);
 		break;
@@ -280,40 +287,26 @@ static bool push_chunk(struct destination *d)
 	return true;
 }
 
-static uint64_t written(const struct destination *d)
-{
-	return connection_sent(d->connection) + connection_unsent(d->connection);
-}
-
 static void chunk_sent(struct destination *d)
 {
-	struct flight *last = d->flying > 0 ? &d->flights[d->flying - 1] : NULL;
 	struct flight *sending = &d->sending;
-	bool again = d->flights_sent < d->flying;
+	uint64_t now = loop_now(d->loop);
 
 	d->under_way = false;
 	forward_chunk_free(&d->chunk);
-	d->sent_at = loop_now(d->loop);
 	d->used = true;
 	d->delivery->duplicates += sending->repeated;
 	if (sending->next > d->sent_until)
 		d->sent_until = sending->next;
-	sending->end = written(d);
-	sending->sent_at = d->sent_at;
-	sending->due = d->sent_at + ack_ms(d);
-	if (!again)
+	if (!d->acks || d->flights_sent == d->flying)
 		d->next = sending->next;
-	if (!d->acks && last && (d->flying == FLIGHT_MAX || sending->end - last->begin < MERGE_BYTES)) {
-		last->next = sending->next;
-		last->end = sending->end;
-		last->sent_at = sending->sent_at;
-		last->lines += sending->lines;
-		last->bytes += sending->bytes;
+	if (!d->acks) {
+		resend_given(&d->resend, now, d->bytes_len, d->next, sending->lines, sending->bytes);
 		return;
 	}
-	sending->begin = sending->end - d->bytes_len;
+	sending->due = now + ack_ms(d);
+	d->flying += d->flights_sent == d->flying;
 	d->flights[d->flights_sent++] = *sending;
-	d->flying += !again;
 }
 
 static void rest(struct destination *d)
@@ -350,33 +343,26 @@ static void confirm_arrived(struct destination *d)
 	confirm(d, arrived);
 }
 
-// Whether the peer's program has read what its kernel has taken is not known. It has if that took more since than it can
-// hold, or if all is quiet. While there is more to send than goes out, the peer may be slow.
-static bool is_settled(const struct destination *d, const struct flight *flight, uint64_t taken, bool quiet)
+// closed: the peer has ended the connection in order, after it had read all.
+static void confirm_written(struct destination *d, bool closed)
 {
-	uint64_t since = taken - flight->end;
+	struct resend_look look = {.now = loop_now(d->loop), .at_end = closed || (due_for_renewal(d) && !d->under_way)};
+	const struct resend_mark before = d->resend.arrived, *arrived = &d->resend.arrived;
 
-	if (quiet || since >= PEER_BUFFER)
-		return true;
-	return since >= WINDOW_BYTES && loop_now(d->loop) - flight->sent_at >= WINDOW_MS && !fluentd_has_work(d);
-}
-
-static void confirm_written(struct destination *d)
-{
-	uint64_t total = written(d), idle = loop_now(d->loop) - d->sent_at;
-	unsigned flights = 0;
-
-	if (d->flying == 0)
+	if (!look.at_end && !resend_ripe(&d->resend, look.now))
 		return;
-	uint64_t waiting = connection_unacknowledged(d->connection), taken = waiting < total ? total - waiting : 0;
-	bool done = idle >= WINDOW_MS && !fluentd_has_work(d);
-	bool quiet = waiting == 0 && !d->under_way && (done || due_for_renewal(d));
-	while (flights < d->flying && d->flights[flights].end <= taken &&
-	       is_settled(d, &d->flights[flights], taken, quiet))
-		flights++;
-	// What a peer throws away unread when it ends counts as taken; on_end follows.
-	if (flights > 0 && !connection_peer_ended(d->connection))
-		confirm(d, flights);
+	if (!closed) {
+		look.unacknowledged = connection_unacknowledged(d->connection);
+		connection_window(d->connection, &look.window, &look.window_most);
+	}
+	if (!resend_would_confirm(&d->resend, &look) || (!closed && connection_peer_ended(d->connection)))
+		return; // in the latter case on_end follows
+	resend_confirm(&d->resend, &look);
+	spool_confirm(d->spool, arrived->position);
+	if (arrived->lines == before.lines)
+		return;
+	d->attempts = 0;
+	delivery_arrived(d->delivery, arrived->lines - before.lines, arrived->bytes - before.bytes);
 }
 
 static uint64_t ack_ms(const struct destination *d)
@@ -390,11 +376,11 @@ static void look_later(struct destination *d)
 	uint64_t now = loop_now(d->loop), at = UINT64_MAX;
 
 	if (!d->acks) {
-		confirm_written(d);
-		if (d->flying == 0 && due_for_renewal(d) && fluentd_has_work(d))
+		confirm_written(d, false);
+		if (!fluentd_waits(d) && due_for_renewal(d) && fluentd_has_work(d))
 			fluentd_send_soon(d);
-		at = due_for_renewal(d) ? now + SETTLE_MS : d->sent_at + WINDOW_MS;
-		at = d->flying == 0 ? UINT64_MAX : at <= now ? now + SETTLE_MS : at;
+		if (fluentd_waits(d))
+			at = now + (due_for_renewal(d) ? RENEW_MS : LOOK_MS);
 	}
 	for (unsigned i = 0; d->acks && i < d->flights_sent; i++) {
 		if (!d->flights[i].arrived && d->flights[i].due < at)
@@ -402,6 +388,6 @@ static void look_later(struct destination *d)
 	}
 	if (at == UINT64_MAX)
 		timer_stop(&d->timer);
-	else
+	else if (d->acks || !timer_running(&d->timer) || at < d->timer.due)
 		timer_start(&d->timer, at > now ? at - now : 0);
 }
