@@ -83,5 +83,6 @@ void wire_decoder_free(struct wire_decoder *decoder); // wipes what it has seen
 const char *wire_text(const struct wire_message *message, unsigned i);
 bool wire_number(const struct wire_message *message, unsigned i, uint64_t *value);
 
-// What a HELLO says of whether the two can talk: 0, -EBADMSG: it is malformed, -EPROTONOSUPPORT: one is too old for the other.
+// What a HELLO says of whether the two can talk: 0, -EBADMSG: it is malformed, -EPROTONOSUPPORT: one is too old for the
+// other.
 int wire_hello_check(const struct wire_message *hello);

@@ -2,9 +2,10 @@
 // logging.md §3.1), and whether ecs-logd or a driver of Docker's own takes the container's log. Pure, but for
 // log_defaults_read.
 //
-// ecs-logd is a log driver plugin. A plugin cannot have the name of one of Docker's own drivers, so the container gets the
-// plugin's name, with all options unchanged and the driver that was meant in one more: `docker inspect` shows
-// "ecslogs" and x-ecs-driver. Docker checks no option of a plugin's, and merges its daemon's into none: both are done here.
+// ecs-logd is a log driver plugin. A plugin cannot have the name of one of Docker's own drivers, so the container gets
+// the plugin's name, with all options unchanged and the driver that was meant in one more: `docker inspect`
+// shows "ecslogs" and x-ecs-driver. Docker checks no option of a plugin's, and merges its daemon's into none: both are
+// done here.
 #pragma once
 
 #include "common/error.h"

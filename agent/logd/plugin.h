@@ -6,8 +6,8 @@
 
 #define LOG_PLUGIN_ANSWER_MS 1000 // loop time; later is no answer
 
-// done and arg are the caller's to set. done is never called inside log_plugin_ask; why: NULL, or for the log why it does
-// not answer.
+// done and arg are the caller's to set; done is never called inside log_plugin_ask. why: for the log, why it does not
+// answer; NULL if it does.
 struct log_plugin_question {
 	struct http_call *call; // NULL: none under way
 	void (*done)(bool answers, const char *why, void *arg);

@@ -1,4 +1,5 @@
-// Docker's daemon.json over a container's LogConfig, and what a plugin says of itself. Input: daemon.json, a NUL byte, LogConfig.
+// Docker's daemon.json over a container's LogConfig, and what a plugin says of itself. Input: daemon.json, a NUL byte,
+// LogConfig.
 #include "docker/log_config.h"
 #include "fuzz.h"
 #include "logd/plugin.h"

@@ -1,5 +1,5 @@
-// ecsd's side of ecs-logd: whether it is there, and the socket on which it is told of containers that end, with ecs-logd's own
-// end of it (logging/control.h) at the other side.
+// ecsd's side of ecs-logd: whether it is there, and the socket on which it is told of containers that end, with
+// ecs-logd's own end of it (logging/control.h) at the other side.
 #include "common/channel.h"
 #include "common/log_options.h"
 #include "common/unix_socket.h"
