@@ -45,6 +45,11 @@ static void give_up(void *arg)
 	fail_msg("waited in vain");
 }
 
+static void stop_loop(void *loop)
+{
+	loop_stop(loop);
+}
+
 static int listen_at(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -348,7 +353,7 @@ static void test_told(void **state)
 	logd_up(bed);                 // comes later: tried again
 	wait_connected(bed, 1);
 	while (!logd_control_connected(bed->control)) {
-		loop_defer(bed->loop, (void (*)(void *))loop_stop, bed->loop);
+		loop_defer(bed->loop, stop_loop, bed->loop);
 		loop_run(bed->loop);
 	}
 	logd_stopping(bed->logd, ID);
