@@ -136,7 +136,7 @@ class Episode:
             wait_until(lambda: self._is_clean(arns), 60, "clean-up", 0.2)
         except BedError:
             left_over += [f"container {identifier}" for identifier in self.instance.containers()]
-            left_over += [f"cgroup {path} with {_processes(path)}" for path in self._cgroups(arns)]
+            left_over += [f"cgroup {path} with {processes(path)}" for path in self._cgroups(arns)]
         left_over += self._endpoint_holds()
         if self.bed.agent.terminate() != 0:
             left_over.append("ecsd did not end well on SIGTERM")
@@ -148,7 +148,7 @@ class Episode:
         if self.instance.containers():
             return False
         if "kill dockerd" in self.killer.counts:
-            lost = {int(line.split()[0]) for path in self._cgroups(ids) for line in _processes(path)}
+            lost = {int(line.split()[0]) for path in self._cgroups(ids) for line in processes(path)}
             for _ in lost:
                 self.killer.count("process that a killed dockerd forgot")
             kill_and_wait(sorted(lost))
@@ -254,18 +254,22 @@ class Episode:
         self.result["kept"] = directory
 
 
-def _processes(cgroup):
+def processes(cgroup):
     """Who is in a cgroup, or below it."""
     found = []
     for file in glob.glob(f"{cgroup}/**/cgroup.procs", recursive=True):
-        with open(file) as pids:
-            for pid in pids.read().split():
-                try:
-                    with open(f"/proc/{pid}/cmdline") as line:
-                        found.append(f"{pid} {line.read().replace(chr(0), ' ').strip()[:100]}")
-                except OSError:
-                    found.append(f"{pid} (gone)")
+        for pid in _read(file, "").split():
+            found.append(f"{pid} {_read(f'/proc/{pid}/cmdline', '(gone)').replace(chr(0), ' ').strip()[:100]}")
     return found
+
+
+def _read(path, otherwise):
+    """What a file of the kernel says; otherwise: what is read of one that is gone, which may be at any time."""
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return otherwise
 
 
 # --- the campaign: episodes in processes of their own
