@@ -436,7 +436,7 @@ static int parse_operand(struct parser *parser, struct node **out)
 {
 	struct node **field;
 
-	if (parse_term(parser, out) < 0)
+	if (parse_term(parser, out) < 0 || !*out)
 		return -EINVAL;
 	for (field = &(*out)->fields; *field; field = &(*field)->next)
 		;
