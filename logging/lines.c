@@ -13,6 +13,7 @@
 struct piece {
 	struct lines_place place;
 	size_t len;
+	int64_t time_ns; // all of a line have the same, from Docker
 };
 
 // A line of which the end has not come.
@@ -22,7 +23,7 @@ struct half {
 	size_t judged, effective; // bytes of text whose effective length is known, and that
 	struct lines_place start;
 	struct piece pieces[PIECES]; // that are not empty, the newest first
-	int64_t time_ns;             // all its pieces have the same
+	int64_t time_ns;             // of the piece in which it begins
 	char id[ID_MAX];
 	size_t id_len;
 	int32_t ordinal;
@@ -341,6 +342,7 @@ static void cut(struct lines *lines, unsigned slot, bool ended)
 		size_t here = left < piece->len ? left : piece->len;
 
 		half->start = (struct lines_place){piece->place.position, piece->place.offset + piece->len - here};
+		half->time_ns = piece->time_ns;
 		left -= here;
 	}
 	add_unit(lines, &unit);
@@ -449,7 +451,7 @@ static void feed_record(struct lines *lines, const struct spool_item *item)
 	unsigned slot = record->source;
 	const struct lines_place *from = &lines->mark.from[slot];
 	struct half *half = &lines->halves[slot];
-	struct piece piece = {{item->position, 0}, record->len};
+	struct piece piece = {{item->position, 0}, record->len, record->time_ns};
 
 	look_at_halves(lines, item);
 	if (item->position < from->position)

@@ -30,7 +30,7 @@ static void read_items(const char *data, size_t size)
 		size_t len = (unsigned char)data[3] < size - 4 ? (unsigned char)data[3] : size - 4;
 		struct spool_item *item = &items[count];
 
-		*item = (struct spool_item){.position = count, .kind = SPOOL_RECORD};
+		*item = (struct spool_item){.position = count, .first = count, .kind = SPOOL_RECORD};
 		ms += (signed char)data[1] * 100;
 		if (flags >> 4 == 15)
 			item->kind = flags & 1 ? SPOOL_END : SPOOL_LOSS;
