@@ -249,8 +249,9 @@ static void on_accepted(struct destination *d, json_object *body)
 	d->proven = true;
 	if (d->token && token)
 		str_replace(&d->token, token);
-	d->max_events += d->max_events / 4 + 1;
-	d->max_bytes += d->max_bytes / 4;
+	// Slowly: where a limit was found, trying more costs a call in vain.
+	d->max_events += d->max_events / 16 + 1;
+	d->max_bytes += d->max_bytes / 16;
 	if (d->max_events > PUT_BATCH_EVENTS)
 		d->max_events = PUT_BATCH_EVENTS;
 	if (d->max_bytes > PUT_BATCH_BYTES)
@@ -360,7 +361,7 @@ static void on_failed(struct destination *d, enum cloudwatch_verdict verdict, co
 	switch (verdict) {
 	case CLOUDWATCH_RETRY:
 		// A slow line takes less in the time of a call.
-		if (response->error.code == ETIMEDOUT && d->max_bytes > BYTES_MIN)
+		if (response->error.code == ETIMEDOUT && response->sent && d->max_bytes > BYTES_MIN)
 			d->max_bytes /= 2;
 		if (response->sent && !response->status)
 			d->delivery->duplicates += d->batch.lines;
