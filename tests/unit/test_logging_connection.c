@@ -259,6 +259,7 @@ static void test_slow_name(void **state)
 	struct connection *other;
 
 	(void)state;
+	assert_true(listener >= 0);
 	for (int i = 0; i < 2; i++) {
 		open_tcp("slow.test", port);
 		expect_end(ETIMEDOUT, "cannot resolve slow.test: no answer within 5 s");
@@ -422,6 +423,7 @@ static void test_stall(void **state)
 	static char block[100000];
 
 	(void)state;
+	assert_true(tcp >= 0 && local >= 0);
 	for (int kind = 0; kind < 2; kind++) {
 		if (kind == 0)
 			open_tcp("127.0.0.1", port);
@@ -577,6 +579,7 @@ static void test_unixgram_stall(void **state)
 	_cleanup_close_ int fd = unix_bound(SOCK_DGRAM, path);
 
 	(void)state;
+	assert_true(fd >= 0);
 	open_with(&(struct connection_options){.kind = CONNECTION_UNIXGRAM, .path = path, .stall_timeout_ms = 10000});
 	run_until(got.opened);
 	while (connection_send(connection, "message", 7, NULL) == 0)
