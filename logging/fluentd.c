@@ -122,11 +122,11 @@ void fluentd_fail(struct destination *d, const struct error *err)
 	// A server may close what nobody uses; that is found when there is something to send, and is no trouble.
 	bool trouble = err->code != 0 || fluentd_waits(d) || d->under_way || d->attempts > 1;
 
-	d->connection = connection_free(d->connection);
-	fluentd_sent_lost(d);
 	if (trouble)
 		delivery_failed(d->delivery, err);
 	answer(d, err);
+	d->connection = connection_free(d->connection); // err may be its
+	fluentd_sent_lost(d);
 	idle_or_wait(d);
 }
 

@@ -95,7 +95,7 @@ static int read_mode(enum forward_mode *mode, struct error *err)
 	if (str_empty(text))
 		return 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-		if (strcmp(text, names[i]) == 0) {
+		if (str_equal(text, names[i])) {
 			*mode = (enum forward_mode)i;
 			return 0;
 		}

@@ -37,7 +37,7 @@ static struct watch *watch;
 static uint64_t next_number;
 static bool input_ended;
 
-static void die(const struct error *err)
+static __attribute__((noreturn)) void die(const struct error *err)
 {
 	fprintf(stderr, "ship: %s\n", err->message);
 	exit(1);
