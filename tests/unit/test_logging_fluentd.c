@@ -41,13 +41,23 @@ static int setup(void **state)
 	return 0;
 }
 
-// Where the time in which a server reads what it was sent matters.
-static int setup_slow(void **state)
+static int setup_scaled(void **state, double slower)
 {
-	scale = 20;
+	scale = slower;
 	int r = setup(state);
 	scale = SCALE;
 	return r;
+}
+
+// Where the time matters in which a server, which is no faster than usual, reads what it was sent.
+static int setup_slow(void **state)
+{
+	return setup_scaled(state, 20);
+}
+
+static int setup_slowest(void **state)
+{
+	return setup_scaled(state, 2);
 }
 
 static void open_destination(void)
@@ -708,7 +718,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_without_ack),
-		cmocka_unit_test_setup_teardown(test_reset_without_ack, setup_slow, teardown),
+		cmocka_unit_test_setup_teardown(test_reset_without_ack, setup_slowest, teardown),
 		TEST(test_server_gone_while_idle),
 		TEST(test_first_write_into_a_dead_connection),
 		TEST(test_waits_grow),
