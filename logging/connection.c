@@ -299,11 +299,11 @@ static void on_dialled(int fd, struct tls *tls, const struct error *err, void *a
 {
 	struct connection *c = arg;
 
+	if (fd < 0)
+		fail(c, err); // which is the dial's
 	c->dial = dial_free(c->dial);
-	if (fd < 0) {
-		fail(c, err);
+	if (fd < 0)
 		return;
-	}
 	c->fd = fd;
 	c->tls = tls;
 	c->state = OPEN;
