@@ -1,10 +1,11 @@
 // Instance metadata: tokens, the fall-back to version 1, retries, bounds.
 #include "test_aws_server.h"
+#include "test_slow.h"
 
 #include "common/aws/imds.h"
 #include <errno.h>
 
-#define SCALE 5.0
+#define SCALE (under_valgrind() ? 0.5 : 5.0)
 
 static struct server server;
 static struct imds *imds;

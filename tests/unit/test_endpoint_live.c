@@ -326,15 +326,20 @@ static int neighbour(pid_t pid)
 	return 0;
 }
 
+static int user_of(pid_t pid)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/status", (int)pid);
+	_cleanup_free_ char *status = read_file(path, 65536, NULL);
+	const char *uid = strstr(status, "\nUid:\t");
+	return uid ? atoi(uid + 6) : 0;
+}
+
 static void test_closed_to_others_of_its_user(void **state)
 {
 	(void)state;
 	pid_t endpoint = endpoint_pid(), pid = fork();
 	if (pid == 0) {
-		_cleanup_free_ char *path = xasprintf("/proc/%d/status", (int)endpoint);
-		_cleanup_free_ char *status = read_file(path, 65536, NULL);
-		const char *uid = strstr(status, "\nUid:\t");
-		int user = uid ? atoi(uid + 6) : 0;
+		int user = user_of(endpoint);
 		_exit(user && setresgid(user, user, user) == 0 && setresuid(user, user, user) == 0 ? neighbour(endpoint)
 												   : 99);
 	}
