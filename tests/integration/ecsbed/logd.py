@@ -30,12 +30,12 @@ class _UnixHttp(http.client.HTTPConnection):
 class Logd:
     """One spool, and the processes of ecs-logd that use it one after the other."""
 
-    def __init__(self, instance, directory, activated=True, **environment):
+    def __init__(self, instance, directory, activated=True, control=None, **environment):
         self.instance, self.directory, self.activated = instance, directory, activated
         self.spool, self.run_directory = f"{directory}/spool", f"{directory}/logd-run"
         self.log_file = f"{directory}/ecs-logd.log"
         self.plugin_path = f"{PLUGINS}/{DRIVER}.sock"
-        self.control_path = f"{directory}/logd-control.sock"
+        self.control_path = control or f"{directory}/logd-control.sock"
         self.environment = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "ECS_LOGD_SPOOL_DIR": self.spool,
             "ECS_LOGD_RUN_DIR": self.run_directory, "ECS_LOGD_PLUGIN_SOCKET": self.plugin_path,
