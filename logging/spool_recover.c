@@ -86,8 +86,11 @@ static uint64_t whole_size(const struct spool *spool, const struct segment *segm
 	scan.fd = openat(spool->store->fd, path, O_RDONLY | O_CLOEXEC);
 	while (scan.fd >= 0 && scan_next(&scan, &batch)) {
 		size = scan.offset;
-		if (*behind < batch.first + batch.count)
-			*behind = batch.first + batch.count;
+		// Numbers in a segment follow one another, so they cannot be larger than it has room for.
+		uint64_t end = batch.first + batch.count;
+		if (*behind < end && batch.first >= segment->first &&
+		    end - segment->first <= segment->size / RECORD_HEADER)
+			*behind = end;
 	}
 	if (scan.fd >= 0)
 		close(scan.fd);

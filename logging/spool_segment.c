@@ -114,7 +114,7 @@ static bool is_sound(const struct batch *batch)
 	uint64_t most = batch->kind == BATCH_RECORDS ? batch->len / RECORD_HEADER : 1;
 
 	return batch->header_sum == header_sum(batch) && batch->len <= PAYLOAD_MAX && batch->count > 0 &&
-	       batch->count <= most && batch->first <= SEGMENT_NUMBER_MAX - batch->count;
+	       batch->count <= most && batch->first <= (uint64_t)INT64_MAX - batch->count;
 }
 
 static uint32_t header_sum(const struct batch *batch)

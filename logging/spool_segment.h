@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SEGMENT_NAME_MAX 32
-#define SEGMENT_NUMBER_MAX ((uint64_t)INT64_MAX / 2) // of an item; what is above is damaged
+#define SEGMENT_NUMBER_MAX ((uint64_t)INT64_MAX / 2) // of an item from before: room for all to come
 
 enum batch_kind { BATCH_RECORDS = 1, BATCH_LOSS, BATCH_END };
 
