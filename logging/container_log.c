@@ -125,6 +125,7 @@ static const struct destination_class *class_of(enum log_driver driver)
 static void adopt(struct container_log *log, struct stream_settings *settings)
 {
 	close_destination(log);
+	answer_all(log, NULL); // whoever is not asked any more has not refused
 	if (log->configured)
 		stream_settings_free(&log->settings);
 	else
@@ -292,11 +293,16 @@ static void drop_fifo(struct container_log *log, struct fifo *fifo)
 	see_if_idle(log);
 }
 
-static void end_fifo(struct container_log *log, struct fifo *fifo)
+void container_log_end(struct container_log *log)
 {
 	// A log without a line has no end either: `docker logs` of a stopped container begins and ends one.
-	if (spool_tail(log->spool) != spool_head(log->spool))
+	if (!container_log_shipped(log))
 		spool_append_end(log->spool);
+}
+
+static void end_fifo(struct container_log *log, struct fifo *fifo)
+{
+	container_log_end(log);
 	drop_fifo(log, fifo);
 }
 
@@ -411,7 +417,7 @@ json_object *container_log_status(const struct container_log *log)
 	json_add_int(status, "OpenStreams", open);
 	json_add_int(status, "Lines", (int64_t)log->counters.lines);
 	json_add_int(status, "Bytes", (int64_t)log->counters.bytes);
-	json_add_int(status, "DroppedLines", (int64_t)log->counters.dropped);
+	json_add_int(status, "DroppedLines", (int64_t)spool_lost(log->spool));
 	json_add_int(status, "GarbageBytes", (int64_t)log->counters.garbage);
 	json_add_int(status, "DroppedByDocker", (int64_t)log->counters.gaps);
 	json_add_int(status, "Stalls", (int64_t)log->counters.stalls);
@@ -435,7 +441,7 @@ void container_log_add_totals(const struct container_log *log, struct log_totals
 	totals->bytes += log->counters.bytes;
 	totals->shipped += log->delivery.lines;
 	totals->retried += log->delivery.retries;
-	totals->dropped += log->counters.dropped + log->delivery.lost;
+	totals->dropped += spool_lost(log->spool) + log->delivery.lost;
 	totals->spool_bytes += spool_bytes(log->spool);
 	if (oldest && (!totals->oldest_ns || oldest < totals->oldest_ns))
 		totals->oldest_ns = oldest;

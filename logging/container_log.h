@@ -37,6 +37,8 @@ int container_log_add(struct container_log *log, const char *path, bool again, s
 bool container_log_has(const struct container_log *log, const char *path);
 // Docker has closed it (StopLogging): reads what is left.
 void container_log_stop(struct container_log *log, const char *path);
+// Its FIFO went while nobody read it: what is unfinished stays so.
+void container_log_end(struct container_log *log);
 // It was refused at its start: as if it had not been added.
 void container_log_refuse(struct container_log *log, const char *path);
 bool container_log_is_read(const struct container_log *log); // has a FIFO

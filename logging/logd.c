@@ -222,8 +222,13 @@ static void found_note(const char *path, const char *container_id, json_object *
 
 static void go_on(struct logd *logd)
 {
+	struct entry *entry;
+
 	spool_store_each(logd->host.spools, found_spool, logd);
 	fifo_each(logd->run_dir, found_note, logd);
+	LIST_FOREACH(entry, &logd->entries, next)
+	if (!container_log_is_read(entry->log))
+		container_log_end(entry->log);
 }
 
 // --- Docker's calls ---

@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 #define NOBODY 65534
 #define BACKLOG 128
@@ -174,7 +175,8 @@ static int settle_down(const struct program *program, struct error *err)
 
 	signal(SIGPIPE, SIG_IGN);
 	raise_descriptors();
-	curl_global_init(CURL_GLOBAL_DEFAULT); // it reads files that are out of sight afterwards
+	tzset();
+	curl_global_init(CURL_GLOBAL_DEFAULT); // both read files that are out of sight afterwards
 	if (geteuid() == 0 && find_user(config->user, &jail.uid, &jail.gid) < 0)
 		log_warn("the user does not exist, going on as nobody", "user=%s", config->user);
 	r = jail_enter(&jail, err);

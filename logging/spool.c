@@ -247,6 +247,11 @@ uint64_t spool_tail(const struct spool *spool)
 	return spool->tail;
 }
 
+uint64_t spool_lost(const struct spool *spool)
+{
+	return spool->lost;
+}
+
 uint64_t spool_bytes(const struct spool *spool)
 {
 	return spool->bytes;
@@ -331,6 +336,7 @@ void spool_lose(struct spool *spool, enum spool_loss_reason reason, uint64_t lin
 		return;
 	if (loss->lines == 0 && loss->bytes == 0)
 		*loss = (struct spool_loss){.reason = reason, .first_ns = first_ns};
+	spool->lost += lines;
 	loss->lines += lines;
 	loss->bytes += bytes;
 	loss->last_ns = last_ns;

@@ -82,6 +82,7 @@ int spool_append_end(struct spool *spool);
 uint64_t spool_head(const struct spool *spool);     // the oldest position not confirmed
 uint64_t spool_tail(const struct spool *spool);     // the position the next item will get
 uint64_t spool_bytes(const struct spool *spool);    // on disk
+uint64_t spool_lost(const struct spool *spool);     // lines, since it was opened, that spool_lose and limits cost
 int64_t spool_oldest_ns(const struct spool *spool); // time stamp of about the oldest item not confirmed; 0: none
 bool spool_has_room(const struct spool *spool);     // spool_append would not refuse a batch
 // Called when there is room again after spool_append refused, when items have been appended, and when the cursor has moved.

@@ -67,6 +67,7 @@ struct spool {
 		void *arg;
 		bool due;
 	} on_room, on_append, on_confirm;
+	uint64_t lost; // lines, since it was opened
 };
 
 // --- spool.c ---

@@ -292,7 +292,7 @@ static void watch_for_gaps(struct stream *stream, const struct record *record)
 	piece->ordinal = record->last ? 0 : record->ordinal;
 }
 
-// 0, or -ENOSPC: reading pauses. What the disk refuses for another reason counts as no room, too.
+// 0, or a negative errno: reading pauses. What the disk refuses for another reason counts as no room, too.
 static int append(struct stream *stream, const char *records, const struct batch *batch)
 {
 	bool hold = stream->blocking && !stream->released;
@@ -302,13 +302,8 @@ static int append(struct stream *stream, const char *records, const struct batch
 	int r = spool_append(stream->spool, stream->number, records, batch->len, batch->count, batch->first_ns,
 			     batch->last_ns, when_full);
 
-	if (r < 0 && hold)
-		return -ENOSPC;
-	if (r < 0) {
-		stream->counters->dropped += batch->count;
-		spool_lose(stream->spool, SPOOL_LOST_FULL, batch->count, batch->text, batch->first_ns, batch->last_ns);
-		return 0;
-	}
+	if (r < 0)
+		return r;
 	stream->counters->lines += batch->count;
 	stream->counters->bytes += batch->text;
 	return 0;

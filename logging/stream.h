@@ -25,7 +25,6 @@ void streams_on_pause(struct streams *streams, bool (*watched)(void *arg), void 
 
 struct stream_counters {
 	uint64_t lines, bytes; // taken; bytes of text
-	uint64_t dropped;      // lines for which there was no room
 	uint64_t garbage;      // bytes that were no records
 	uint64_t gaps;         // pieces of lines that Docker dropped
 	uint64_t stalls;       // pauses
