@@ -89,7 +89,7 @@ static uint64_t whole_size(const struct spool *spool, const struct segment *segm
 		// Numbers in a segment follow one another, so they cannot be larger than it has room for.
 		uint64_t end = batch.first + batch.count;
 		if (*behind < end && batch.first >= segment->first &&
-		    end - segment->first <= segment->size / RECORD_HEADER)
+		    end - segment->first <= scan.offset / RECORD_HEADER)
 			*behind = end;
 	}
 	if (scan.fd >= 0)
