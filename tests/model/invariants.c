@@ -232,8 +232,10 @@ void check_created(const struct box *box)
 
 // --- turns ---
 
+// What is so at the moment when it becomes known counts, also if the disk is full for long after that.
 static void check_container_stopped(struct truth *truth, int task, int container)
 {
+	truth->seen_stopped = true;
 	const struct box *box = docker_box_of(task, container);
 	// What somebody started by hand is seen a moment later, and then stopped.
 	truth->expects_exit = box && box->state == BOX_EXITED && !box->by_hand;
@@ -248,8 +250,6 @@ static void check_container(const struct task *task, int t, const struct contain
 	if (c->known < truth->known || c->desired < truth->desired)
 		violated("STATUS_GROWS", "container %d.%d: %s to %s", t, i, container_status_name(truth->known),
 			 container_status_name(c->known));
-	if (c->known == CONTAINER_STOPPED && truth->known != CONTAINER_STOPPED)
-		check_container_stopped(truth, t, i);
 	if (c->known >= CONTAINER_RUNNING && c->known < CONTAINER_STOPPED && !truth->started)
 		violated("RUNNING_IS_TRUE", "container %d.%d was never started", t, i);
 	if (truth->error && !str_equal(truth->error, c->error.name))
@@ -261,6 +261,17 @@ static void check_container(const struct task *task, int t, const struct contain
 	truth->desired = c->desired;
 	if (c->essential && c->known == CONTAINER_STOPPED && task->desired != TASK_STOPPED)
 		violated("ESSENTIAL", "task %d goes on without container %d", t, i);
+}
+
+static void check_stopped(const struct task *task)
+{
+	int t = world_task_index(task->arn);
+	for (size_t k = 0; k < task->container_count; k++) {
+		int i = world_container_index(task->containers[k].name);
+		struct truth *truth = &world.tasks[t].containers[i];
+		if (task->containers[k].known == CONTAINER_STOPPED && !truth->seen_stopped)
+			check_container_stopped(truth, t, i);
+	}
 }
 
 static void check_task(const struct entry *entry)
@@ -325,8 +336,10 @@ void check_turn(void)
 		return;
 	for (size_t i = 0; i < world.engine->count; i++) {
 		const struct entry *entry = world.engine->entries[i];
-		// Not decided yet: before Docker is here, or after a commit that failed.
-		if (!entry->refused && world.engine->ready && !world.engine->commit_failed)
+		if (entry->refused || !world.engine->ready)
+			continue; // not decided yet: Docker is not here
+		check_stopped(entry->task);
+		if (!world.engine->commit_failed) // after one nothing more is decided
 			check_task(entry);
 	}
 	if (world.engine->ready)
@@ -369,6 +382,7 @@ void check_restarted(void)
 				violated("DURABLE", "container %d.%s is not what was written", t, c->name);
 			container->known = c->known;
 			container->desired = c->desired;
+			container->seen_stopped = c->known == CONTAINER_STOPPED;
 			container->told_started = false;
 			free(container->error);
 			container->error = xstrdup(c->error.name);

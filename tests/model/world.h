@@ -78,6 +78,7 @@ struct truth {
 	bool existed, started, ended, healthy;
 	bool told_started; // an inspect answer said so to the process that runs now
 	uint64_t codes;    // exit codes it had: bit 0: 0, 1: 1, 2: 137, 3: 143
+	bool seen_stopped; // known STOPPED to the process that runs now, on disk or not yet
 	bool expects_exit; // ended before it was known STOPPED
 	// what is on disk
 	bool on_disk;
