@@ -107,6 +107,11 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libagent.a $(B)/libendpoint.a $(B)/l
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
 
+# ecsd has names in common with ecs-logd.
+$(B)/tests/unit/test_logging_%: $(B)/tests/unit/test_logging_%.o $(B)/liblogging.a $(B)/libcommon.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
+
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/setup.o $(filter %.o,$(FUZZ_MAIN)) \
 		$(B)/libagent.a $(B)/libendpoint.a $(B)/liblogging.a $(B)/libcommon.a
 	@echo "  LD    $@"

@@ -35,6 +35,7 @@ struct container_log {
 static const struct destination_class *class_of(enum log_driver driver);
 static void open_destination(struct container_log *log);
 static void close_destination(struct container_log *log);
+static void ask(struct container_log *log);
 static void answer_all(struct container_log *log, const struct error *refusal);
 static struct fifo *find(const struct container_log *log, const char *path);
 static void drop_fifo(struct container_log *log, struct fifo *fifo);
@@ -63,6 +64,7 @@ struct container_log *container_log_open(const struct container_log_host *host, 
 	spool_on_append(spool, on_append, log);
 	spool_on_room(spool, on_room, log);
 	spool_on_confirm(spool, on_confirm, log);
+	see_if_idle(log); // nothing may come of it
 	return log;
 }
 
@@ -102,6 +104,11 @@ struct container_log *container_log_remove(struct container_log *log)
 	return NULL;
 }
 
+bool container_log_configured(const struct container_log *log)
+{
+	return log->configured;
+}
+
 const char *container_log_id(const struct container_log *log)
 {
 	return spool_container_id(log->spool);
@@ -125,7 +132,6 @@ static const struct destination_class *class_of(enum log_driver driver)
 static void adopt(struct container_log *log, struct stream_settings *settings)
 {
 	close_destination(log);
-	answer_all(log, NULL); // whoever is not asked any more has not refused
 	if (log->configured)
 		stream_settings_free(&log->settings);
 	else
@@ -163,6 +169,9 @@ int container_log_set(struct container_log *log, struct stream_settings *setting
 		log_error("cannot store how logs are to be shipped", "container=%s error=%s", container_log_id(log),
 			  disk.message);
 	adopt(log, settings);
+	if (!STAILQ_EMPTY(&log->questions)) // the destination that was asked is gone
+		ask(log);
+	on_append(log);
 	return 0;
 }
 
@@ -179,7 +188,6 @@ int container_log_restore(struct container_log *log, struct error *err)
 	if (r < 0)
 		return r;
 	adopt(log, &settings);
-	see_if_idle(log);
 	on_append(log);
 	return 0;
 }
@@ -215,6 +223,16 @@ static void answer_all(struct container_log *log, const struct error *refusal)
 	}
 }
 
+static void ask(struct container_log *log)
+{
+	if (!log->class->ask) {
+		answer_all(log, NULL);
+		return;
+	}
+	open_destination(log);
+	log->class->ask(log->destination, on_answer, log);
+}
+
 bool container_log_must_ask(const struct container_log *log)
 {
 	return log->class->ask && !log->settings.options.non_blocking;
@@ -228,10 +246,8 @@ void container_log_ask(struct container_log *log, void (*answer)(const struct er
 	question = xcalloc(1, sizeof(*question));
 	*question = (struct question){.answer = answer, .arg = arg};
 	STAILQ_INSERT_TAIL(&log->questions, question, next);
-	if (asking)
-		return;
-	open_destination(log);
-	log->class->ask(log->destination, on_answer, log);
+	if (!asking)
+		ask(log);
 }
 
 // --- FIFOs ---
@@ -261,6 +277,7 @@ int container_log_add(struct container_log *log, const char *path, bool again, s
 	struct stream_options options = {.path = path,
 					 .number = fifo_number(path),
 					 .blocking = !log->settings.options.non_blocking,
+					 .watched = log->settings.of_task,
 					 .again = again};
 	_cleanup_json_ json_object *settings = stream_settings_save(&log->settings);
 	struct stream *stream;
@@ -417,7 +434,7 @@ json_object *container_log_status(const struct container_log *log)
 	json_add_int(status, "OpenStreams", open);
 	json_add_int(status, "Lines", (int64_t)log->counters.lines);
 	json_add_int(status, "Bytes", (int64_t)log->counters.bytes);
-	json_add_int(status, "DroppedLines", (int64_t)spool_lost(log->spool));
+	json_add_int(status, "DroppedLines", (int64_t)spool_dropped(log->spool));
 	json_add_int(status, "GarbageBytes", (int64_t)log->counters.garbage);
 	json_add_int(status, "DroppedByDocker", (int64_t)log->counters.gaps);
 	json_add_int(status, "Stalls", (int64_t)log->counters.stalls);
@@ -441,7 +458,7 @@ void container_log_add_totals(const struct container_log *log, struct log_totals
 	totals->bytes += log->counters.bytes;
 	totals->shipped += log->delivery.lines;
 	totals->retried += log->delivery.retries;
-	totals->dropped += spool_lost(log->spool) + log->delivery.lost;
+	totals->dropped += spool_dropped(log->spool) + log->delivery.lost;
 	totals->spool_bytes += spool_bytes(log->spool);
 	if (oldest && (!totals->oldest_ns || oldest < totals->oldest_ns))
 		totals->oldest_ns = oldest;

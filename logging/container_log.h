@@ -21,7 +21,7 @@ struct container_log_host {
 #define CONTAINER_LOG_LINGER_MS 60000 // so that a container that restarts over and over keeps its connection
 
 struct container_log;
-// Opens what is on disk of a container, or an empty log. Borrows host.
+// Opens what is on disk of a container, or an empty log, which is idle if nothing becomes of it. Borrows host.
 struct container_log *container_log_open(const struct container_log_host *host, const char *container_id,
 					 struct error *err);
 struct container_log *container_log_close(struct container_log *log);  // what is on disk stays; returns NULL
@@ -32,6 +32,7 @@ const char *container_log_id(const struct container_log *log);
 int container_log_set(struct container_log *log, struct stream_settings *settings, struct error *err);
 // Goes on with what was stored with the spool. -ENOENT: nothing is.
 int container_log_restore(struct container_log *log, struct error *err);
+bool container_log_configured(const struct container_log *log); // it is known how it is to be shipped
 // Reads one more FIFO; again: one that is noted from before this process.
 int container_log_add(struct container_log *log, const char *path, bool again, struct error *err);
 bool container_log_has(const struct container_log *log, const char *path);
@@ -55,7 +56,7 @@ json_object *container_log_status(const struct container_log *log); // caller re
 struct log_totals {
 	uint64_t lines, bytes;     // from containers
 	uint64_t shipped, retried; // lines; attempts
-	uint64_t dropped;          // lines: no room, refused for good, damaged on disk
+	uint64_t dropped;          // lines: no room, damaged on disk, refused for good
 	uint64_t spool_bytes;
 	int64_t oldest_ns; // of what waits; 0: nothing
 };

@@ -5,10 +5,13 @@
 #include "logging/info.h"
 #include "logging/tag.h"
 
+#define LABEL_TASK "com.amazonaws.ecs.task-arn" // ecsd gives it to its containers
+
 struct saved {
 	char *container_id, *container_name, *tag, *hostname, *driver;
 	struct json_map attributes, config;
 	int64_t pid;
+	bool of_task;
 };
 static const struct json_field saved_fields[] = {JSON_REQUIRED(struct saved, "ContainerID", container_id, JSON_STRING),
 						 JSON_FIELD(struct saved, "ContainerName", container_name, JSON_STRING),
@@ -18,6 +21,7 @@ static const struct json_field saved_fields[] = {JSON_REQUIRED(struct saved, "Co
 						 JSON_FIELD(struct saved, "Attributes", attributes, JSON_STRING_MAP),
 						 JSON_FIELD(struct saved, "Config", config, JSON_STRING_MAP),
 						 JSON_FIELD(struct saved, "Pid", pid, JSON_INT64),
+						 JSON_FIELD(struct saved, "OfTask", of_task, JSON_BOOL),
 						 JSON_END};
 static const struct json_table saved_table = {"StreamSettings", sizeof(struct saved), saved_fields};
 
@@ -42,6 +46,7 @@ int stream_settings_make(struct stream_settings *settings, const struct log_info
 	settings->container_name = xstrdup(info->container_name ? info->container_name : "");
 	settings->hostname = host_name();
 	settings->pid = getpid();
+	settings->of_task = json_map_get(&info->container_labels, LABEL_TASK) != NULL;
 	copy_map(&settings->config, &info->config);
 	r = attributes_select(info, &settings->attributes, err);
 	if (r == 0)
@@ -63,6 +68,7 @@ json_object *stream_settings_save(const struct stream_settings *settings)
 	json_add(saved, "Attributes", save_map(&settings->attributes));
 	json_add(saved, "Config", save_map(&settings->config));
 	json_add_int(saved, "Pid", settings->pid);
+	json_add_bool(saved, "OfTask", settings->of_task);
 	return saved;
 }
 
@@ -88,6 +94,7 @@ int stream_settings_load(struct stream_settings *settings, json_object *object, 
 		settings->tag = TAKE(saved.tag);
 		settings->hostname = TAKE(saved.hostname);
 		settings->pid = saved.pid;
+		settings->of_task = saved.of_task;
 		move_map(&settings->attributes, &saved.attributes);
 		move_map(&settings->config, &saved.config);
 	}

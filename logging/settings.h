@@ -15,6 +15,7 @@ struct stream_settings {
 	char *hostname;             // of the host, when the first stream began
 	struct json_map attributes; // of labels and env (attributes.h)
 	int64_t pid;                // that syslog lines carry
+	bool of_task;               // ecsd's container: it tells when that stops
 	struct json_map config;     // the log-opts as they came
 	struct log_opts options;    // the same, decoded
 };

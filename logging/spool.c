@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #define REPORT_MS 60000 // between two lines about the disk
@@ -44,7 +45,9 @@ struct spool_store *spool_store_open(struct loop *loop, const char *directory, c
 		store->fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		r = store->fd < 0 ? -errno : 0;
 	}
-	if (r < 0)
+	if (r == 0 && flock(store->fd, LOCK_EX | LOCK_NB) < 0)
+		error_set(err, EBUSY, "the spool directory %s is another process's", directory);
+	else if (r < 0)
 		error_set_errno(err, -r, "cannot open the spool directory %s", directory);
 	else
 		store->sync = sync_new(loop, store->fd, on_sync_failed, store, err);
@@ -247,14 +250,14 @@ uint64_t spool_tail(const struct spool *spool)
 	return spool->tail;
 }
 
-uint64_t spool_lost(const struct spool *spool)
-{
-	return spool->lost;
-}
-
 uint64_t spool_bytes(const struct spool *spool)
 {
 	return spool->bytes;
+}
+
+uint64_t spool_dropped(const struct spool *spool)
+{
+	return spool->dropped;
 }
 
 void spool_on_room(struct spool *spool, void (*callback)(void *arg), void *arg)
@@ -319,6 +322,7 @@ int spool_append(struct spool *spool, uint32_t fifo, const void *records, size_t
 	int r = write_in_room(spool, &batch, records, when_full);
 
 	if (r < 0 && when_full != SPOOL_FULL_REFUSE) {
+		spool->dropped += count;
 		spool_lose(spool, SPOOL_LOST_FULL, count, len, first_ns, last_ns);
 		return 0;
 	}
@@ -336,7 +340,6 @@ void spool_lose(struct spool *spool, enum spool_loss_reason reason, uint64_t lin
 		return;
 	if (loss->lines == 0 && loss->bytes == 0)
 		*loss = (struct spool_loss){.reason = reason, .first_ns = first_ns};
-	spool->lost += lines;
 	loss->lines += lines;
 	loss->bytes += bytes;
 	loss->last_ns = last_ns;

@@ -33,7 +33,7 @@ struct spool_limits {
 	unsigned free_percent;    // of the file system that stays free: 10
 };
 
-// directory: made with mode 0700 if missing.
+// directory: made with mode 0700 if missing. Only one process can have it.
 struct spool_store *spool_store_open(struct loop *loop, const char *directory, const struct spool_limits *limits,
 				     struct error *err);
 struct spool_store *spool_store_free(struct spool_store *store); // syncs; spools must be closed before; returns NULL
@@ -82,8 +82,8 @@ int spool_append_end(struct spool *spool);
 uint64_t spool_head(const struct spool *spool);     // the oldest position not confirmed
 uint64_t spool_tail(const struct spool *spool);     // the position the next item will get
 uint64_t spool_bytes(const struct spool *spool);    // on disk
-uint64_t spool_lost(const struct spool *spool);     // lines, since it was opened, that spool_lose and limits cost
 int64_t spool_oldest_ns(const struct spool *spool); // time stamp of about the oldest item not confirmed; 0: none
+uint64_t spool_dropped(const struct spool *spool);  // lines that had no room or were damaged, since it was opened
 bool spool_has_room(const struct spool *spool);     // spool_append would not refuse a batch
 // Called when there is room again after spool_append refused, when items have been appended, and when the cursor has moved.
 // One each; in a turn of their own, in which the spool may be closed or removed.

@@ -112,7 +112,7 @@ bool spool_drop_oldest(struct spool *spool)
 	if (spool->cursor < end) {
 		if (drop->to <= spool->cursor)
 			*drop = (struct spool_drop){.from = spool->cursor, .to = spool->cursor};
-		spool->lost += end - drop->to;
+		spool->dropped += end - drop->to;
 		count_first(spool, drop, end);
 		spool_write_cursor(spool);
 	}

@@ -49,6 +49,8 @@ struct spool {
 	int cursor_fd;   // -1: not open
 	uint64_t writes; // of the cursor
 	struct spool_drop drop;
+	uint64_t dropped;                         // spool_dropped
+	uint64_t damaged_to;                      // damaged items before this one are counted in it
 	struct spool_loss pending[SPOOL_REASONS]; // not written yet
 	bool pending_end;
 	uint64_t reserve_used;
@@ -67,7 +69,6 @@ struct spool {
 		void *arg;
 		bool due;
 	} on_room, on_append, on_confirm;
-	uint64_t lost; // lines, since it was opened
 };
 
 // --- spool.c ---

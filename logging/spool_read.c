@@ -228,6 +228,7 @@ static void dropped_item(struct spool_reader *reader, struct spool_item *item)
 static void damaged_item(struct spool_reader *reader, struct spool_item *item, uint64_t end)
 {
 	int64_t next_ns = reader->batch.count ? reader->batch.first_ns : reader->last_ns;
+	struct spool *spool = reader->spool;
 
 	item->position = end - 1;
 	item->kind = SPOOL_LOSS;
@@ -236,6 +237,10 @@ static void damaged_item(struct spool_reader *reader, struct spool_item *item, u
 					 .bytes = reader->skipped,
 					 .first_ns = reader->last_ns ? reader->last_ns : next_ns,
 					 .last_ns = next_ns};
+	if (spool->damaged_to < end) { // it may be read more than once
+		spool->dropped += end - (spool->damaged_to > reader->position ? spool->damaged_to : reader->position);
+		spool->damaged_to = end;
+	}
 	reader->position = end;
 	reader->skipped = 0;
 }

@@ -48,6 +48,7 @@ struct sync *sync_new(struct loop *loop, int store_fd, void (*failed)(struct syn
 		r = errno;
 	} else {
 		sigfillset(&all);
+		sigdelset(&all, SIGSYS); // or a system call that a filter refuses would end the process
 		pthread_sigmask(SIG_SETMASK, &all, &before);
 		r = pthread_create(&sync->thread, NULL, run, sync);
 		pthread_sigmask(SIG_SETMASK, &before, NULL);

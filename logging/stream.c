@@ -41,7 +41,8 @@ struct stream {
 	struct watch *watch;
 	struct timer stall_timer;
 	uint64_t stalled_since; // 0: not paused
-	bool blocking, released, ended;
+	uint64_t reported;      // loop time of the last line about a pause; 0: never
+	bool blocking, watched, released, ended;
 	bool again;       // the first bytes may be in the spool already
 	struct buf carry; // of a record that is larger than the FIFO; taken out of it
 	struct piece pieces[3];
@@ -52,6 +53,9 @@ struct batch { // what is appended at once
 	unsigned count;
 	uint64_t text; // bytes
 	int64_t first_ns, last_ns;
+	uint64_t gaps; // pieces that are missing in it
+	int64_t gap_ns;
+	struct piece before[3]; // the stream's pieces, should the batch be refused and read again
 };
 
 enum result { MORE, EMPTY, PAUSED, ENDED };
@@ -126,6 +130,7 @@ struct stream *stream_open(struct streams *streams, const struct stream_options 
 				  .on_end = on_end,
 				  .arg = arg,
 				  .blocking = options->blocking,
+				  .watched = options->watched,
 				  .again = options->again,
 				  .carry = {.max = BUFFER + CHUNK}};
 	for (size_t i = 0; i < ARRAY_SIZE(stream->pieces); i++)
@@ -195,11 +200,17 @@ void stream_drain(struct stream *stream)
 
 static void pause_reading(struct stream *stream)
 {
+	uint64_t now = loop_now(stream->shared->loop);
+
 	if (stream->stalled_since)
 		return;
-	stream->stalled_since = loop_now(stream->shared->loop);
+	stream->stalled_since = now;
 	stream->counters->stalls++;
 	timer_start(&stream->stall_timer, STREAM_STALL_MS);
+	// While lines leave as slowly as others come, it pauses many times a second.
+	if (stream->reported && now - stream->reported < STREAM_REPORT_MS)
+		return;
+	stream->reported = now;
 	log_warn("no room for logs: the container is held back", "container=%s", spool_container_id(stream->spool));
 }
 
@@ -216,7 +227,7 @@ static void on_stall_timeout(void *arg)
 {
 	struct stream *stream = arg;
 
-	if (stream->shared->watched && stream->shared->watched(stream->shared->arg)) {
+	if (stream->watched && stream->shared->watched && stream->shared->watched(stream->shared->arg)) {
 		timer_start(&stream->stall_timer, STREAM_STALL_MS);
 		return;
 	}
@@ -270,7 +281,7 @@ static void consume(struct stream *stream, size_t len)
 }
 
 // Docker numbers the pieces of a line; what is missing it has dropped (mode=non-blocking with a full queue).
-static void watch_for_gaps(struct stream *stream, const struct record *record)
+static void watch_for_gaps(struct stream *stream, const struct record *record, struct batch *batch)
 {
 	struct piece *piece = &stream->pieces[record->source];
 	bool same;
@@ -282,10 +293,8 @@ static void watch_for_gaps(struct stream *stream, const struct record *record)
 	}
 	same = piece->ordinal > 0 && memcmp(piece->id, record->id, sizeof(piece->id)) == 0;
 	if (record->ordinal > (same ? piece->ordinal + 1 : 1) && !piece->unknown) {
-		uint64_t missing = (uint64_t)record->ordinal - (same ? (uint64_t)piece->ordinal + 1 : 1);
-
-		stream->counters->gaps += missing;
-		spool_lose(stream->spool, SPOOL_LOST_BY_DOCKER, missing, 0, record->time_ns, record->time_ns);
+		batch->gaps += (uint64_t)record->ordinal - (same ? (uint64_t)piece->ordinal + 1 : 1);
+		batch->gap_ns = record->time_ns;
 	}
 	memcpy(piece->id, record->id, sizeof(piece->id));
 	piece->unknown = false;
@@ -302,8 +311,14 @@ static int append(struct stream *stream, const char *records, const struct batch
 	int r = spool_append(stream->spool, stream->number, records, batch->len, batch->count, batch->first_ns,
 			     batch->last_ns, when_full);
 
-	if (r < 0)
-		return r;
+	if (r < 0) {
+		memcpy(stream->pieces, batch->before, sizeof(stream->pieces));
+		return -ENOSPC;
+	}
+	if (batch->gaps) {
+		stream->counters->gaps += batch->gaps;
+		spool_lose(stream->spool, SPOOL_LOST_BY_DOCKER, batch->gaps, 0, batch->gap_ns, batch->gap_ns);
+	}
 	stream->counters->lines += batch->count;
 	stream->counters->bytes += batch->text;
 	return 0;
@@ -322,7 +337,9 @@ static int take_records(struct stream *stream, const char *data, size_t len, siz
 	for (;;) {
 		step = record_next(data + *done + batch.len, len - *done - batch.len, &used, &record);
 		if (step == RECORD_OK && (batch.len == 0 || batch.len + used <= SPOOL_BATCH_MAX)) {
-			watch_for_gaps(stream, &record);
+			if (batch.count == 0)
+				memcpy(batch.before, stream->pieces, sizeof(batch.before));
+			watch_for_gaps(stream, &record, &batch);
 			batch.first_ns = batch.count ? batch.first_ns : record.time_ns;
 			batch.last_ns = record.time_ns;
 			batch.text += record.len;

@@ -16,6 +16,7 @@
 
 #define STREAM_PIPE_BYTES (1 << 20)
 #define STREAM_STALL_MS 60000       // longest pause when nobody tells whether the container runs (§7.3)
+#define STREAM_REPORT_MS 60000      // between two lines of the log about pauses of the same FIFO
 
 struct streams; // what all of them share: the buffer and the pipe that bytes are duplicated through
 struct streams *streams_new(struct loop *loop, struct error *err);
@@ -35,6 +36,7 @@ struct stream_options {
 	const char *path;
 	uint32_t number; // of the FIFO, for the spool: unique among those of a container, never used again
 	bool blocking;   // mode=blocking or none
+	bool watched;    // somebody may tell when its container stops (streams_on_pause)
 	bool again;      // it was read from before, by a process that is gone
 };
 
