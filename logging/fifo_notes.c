@@ -6,6 +6,7 @@
 #include <dirent.h>
 
 #define NOTE_MAX ((size_t)1 << 20)
+#define TORN ".tmp"
 
 static const char *name_of(const char *path)
 {
@@ -70,6 +71,14 @@ static void read_note(const char *directory, const char *name,
 	found(json_get_string(note, "File"), json_get_string(note, "Container"), json_get(note, "Settings"), arg);
 }
 
+// What write_file_atomic leaves when it does not come to its end: the FIFO was never read, or its note is there as well.
+static bool is_torn(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > strlen(TORN) && strcmp(name + len - strlen(TORN), TORN) == 0;
+}
+
 void fifo_each(const char *directory, void (*found)(const char *, const char *, json_object *, void *), void *arg)
 {
 	struct dirent **entries;
@@ -81,7 +90,9 @@ void fifo_each(const char *directory, void (*found)(const char *, const char *, 
 		return;
 	}
 	for (int i = 0; i < count; i++) {
-		if (entries[i]->d_name[0] != '.')
+		if (is_torn(entries[i]->d_name))
+			fifo_forget(directory, entries[i]->d_name);
+		else if (entries[i]->d_name[0] != '.')
 			read_note(directory, entries[i]->d_name, found, arg);
 		free(entries[i]);
 	}

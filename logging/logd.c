@@ -39,6 +39,11 @@ struct logd {
 	uint64_t flush_until;
 	void (*flushed)(void *arg);
 	void *flushed_arg;
+	unsigned starts;        // that wait
+	bool answering;         // one did when it was last looked
+	struct log_totals past; // of logs that are gone
+	int64_t began_wall_ms;
+	uint64_t began; // loop time
 };
 
 static int make_parts(struct logd *logd, struct error *err);
@@ -57,6 +62,8 @@ struct logd *logd_new(struct loop *loop, const struct logd_options *options, str
 	struct logd *logd = xcalloc(1, sizeof(*logd));
 
 	logd->loop = loop;
+	logd->began = loop_now(loop);
+	logd->began_wall_ms = wall_ms();
 	logd->options = *options;
 	logd->options.spool_dir = logd->spool_dir = xstrdup(options->spool_dir);
 	logd->options.run_dir = logd->run_dir = xstrdup(options->run_dir);
@@ -170,13 +177,24 @@ static struct entry *find_or_open(struct logd *logd, const char *container_id, s
 	return entry;
 }
 
+// Nothing is to be kept of it.
+static void give_up(struct entry *entry)
+{
+	struct log_totals *past = &entry->logd->past;
+
+	container_log_add_totals(entry->log, past);
+	past->spool_bytes = 0;
+	past->oldest_ns = 0;
+	container_log_remove(entry->log);
+	remove_entry(entry);
+}
+
 static void on_idle(struct container_log *log, void *arg)
 {
 	struct entry *entry = find(arg, container_log_id(log));
 
 	log_debug("the log has been shipped", "container=%s", container_log_id(log));
-	container_log_remove(log);
-	remove_entry(entry);
+	give_up(entry);
 }
 
 static bool known_fifo(const char *path, void *arg)
@@ -196,12 +214,15 @@ static void found_spool(const char *container_id, void *arg)
 		log_error("a log from before cannot be shipped", "container=%s error=%s", container_id, err.message);
 }
 
+// What another version has written may not be readable; then what is stored with the spool has to do.
 static int set_from_note(struct container_log *log, json_object *saved, struct error *err)
 {
 	struct stream_settings settings;
 	int r = stream_settings_load(&settings, saved, err);
 
-	return r < 0 ? r : container_log_set(log, &settings, err);
+	if (r == 0)
+		r = container_log_set(log, &settings, err);
+	return container_log_configured(log) ? 0 : r;
 }
 
 static void found_note(const char *path, const char *container_id, json_object *settings, void *arg)
@@ -280,6 +301,7 @@ static void start_answered(const struct error *refusal, void *arg)
 		if (entry)
 			container_log_refuse(entry->log, start->file);
 	}
+	start->logd->starts--;
 	plugin_answer(start->request, refusal);
 	free(start->container_id);
 	free(start->file);
@@ -307,6 +329,7 @@ static void on_start(const char *file, const struct log_info *info, struct plugi
 	start = xcalloc(1, sizeof(*start));
 	*start = (struct start){
 		.logd = logd, .request = request, .container_id = xstrdup(info->container_id), .file = xstrdup(file)};
+	logd->starts++;
 	container_log_ask(entry->log, start_answered, start);
 }
 
@@ -353,18 +376,27 @@ void logd_totals(const struct logd *logd, struct log_totals *totals)
 {
 	struct entry *entry;
 
-	*totals = (struct log_totals){0};
+	*totals = logd->past;
 	LIST_FOREACH(entry, &logd->entries, next)
 	container_log_add_totals(entry->log, totals);
 }
 
 // --- the end of waiting ---
 
+// The earlier one of what the clock says and of what it would say if it had not been set since the start: a clock
+// that jumps makes no log old (§7.4).
+static int64_t steady_wall_ms(const struct logd *logd)
+{
+	int64_t now = wall_ms(), steady = logd->began_wall_ms + (int64_t)(loop_now(logd->loop) - logd->began);
+
+	return now < steady ? now : steady;
+}
+
 // Logs that nobody writes any more and nobody takes are given up in the end.
 static void check_retention(void *arg)
 {
 	struct logd *logd = arg;
-	int64_t limit = (wall_ms() - (int64_t)logd->options.retention_ms) * 1000000;
+	int64_t limit = (steady_wall_ms(logd) - (int64_t)logd->options.retention_ms) * 1000000;
 	struct entry *entry = LIST_FIRST(&logd->entries);
 
 	timer_start(&logd->retention_timer, RETENTION_CHECK_MS);
@@ -375,8 +407,7 @@ static void check_retention(void *arg)
 		if (oldest && oldest < limit && !container_log_is_read(entry->log)) {
 			log_error("a log has waited for too long and is given up", "container=%s",
 				  container_log_id(entry->log));
-			container_log_remove(entry->log);
-			remove_entry(entry);
+			give_up(entry);
 		}
 		entry = next;
 	}
@@ -390,6 +421,9 @@ static void check_flush(void *arg)
 
 	LIST_FOREACH(entry, &logd->entries, next)
 	shipped = shipped && container_log_shipped(entry->log);
+	// The answer to a start goes out in the turn after it is given.
+	shipped = shipped && !logd->starts && !logd->answering;
+	logd->answering = logd->starts > 0;
 	if (shipped || loop_now(logd->loop) >= logd->flush_until) {
 		logd->flushed(logd->flushed_arg);
 		return;

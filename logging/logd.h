@@ -23,5 +23,5 @@ struct logd *logd_free(struct logd *logd); // what waits is on disk when it retu
 void logd_release(struct logd *logd, const char *container_id);
 void logd_on_pause(struct logd *logd, bool (*watched)(void *arg), void *arg); // as streams_on_pause
 void logd_totals(const struct logd *logd, struct log_totals *totals);
-// Ships what there is; `done` once, when nothing waits any more or limit_ms have passed.
+// Ships what there is, and answers; `done` once, when nothing waits any more or limit_ms have passed.
 void logd_flush(struct logd *logd, uint64_t limit_ms, void (*done)(void *arg), void *arg);
