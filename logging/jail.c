@@ -120,11 +120,26 @@ static int show(const char *path, unsigned long flags)
 	return 0;
 }
 
-// A link is made again, and what it points to is shown: a directory for what is replaced by renaming, as resolv.conf
-// and sockets are.
-static void show_to_read(const char *path, void *arg)
+// What is shown for a path: of a link to what is replaced by renaming, as resolv.conf and sockets are, the directory in
+// which that happens. NULL: it does not exist. The caller frees it.
+static char *to_show(const char *path)
 {
 	char *target = realpath(path, NULL);
+	struct stat itself, there;
+
+	if (target && lstat(path, &itself) == 0 && S_ISLNK(itself.st_mode) && stat(target, &there) == 0 &&
+	    !S_ISDIR(there.st_mode)) {
+		char *slash = strrchr(target, '/');
+
+		*(slash > target ? slash : slash + 1) = '\0';
+	}
+	return target;
+}
+
+// A link is made again, and what it points to is shown.
+static void show_to_read(const char *path, void *arg)
+{
+	char *target = to_show(path);
 	char link[PATH_MAX];
 	ssize_t n = readlink(path, link, sizeof(link) - 1);
 	int r = 0;
@@ -133,16 +148,15 @@ static void show_to_read(const char *path, void *arg)
 	if (!target)
 		return;
 	if (n > 0) {
-		_cleanup_free_ char *place = xasprintf(".%s", path), *parent = xstrdup(target);
+		_cleanup_free_ char *place = xasprintf(".%s", path);
 
 		link[n] = '\0';
-		*strrchr(parent, '/') = '\0';
 		r = make_place(path, false);
 		unlink(place);
 		if (r == 0 && symlink(link, place) < 0)
 			r = -errno;
 		if (r == 0)
-			r = show(*parent ? parent : "/", MS_RDONLY | MS_NODEV);
+			r = show(target, MS_RDONLY | MS_NODEV);
 	} else {
 		r = show(path, MS_RDONLY | MS_NODEV);
 	}
@@ -154,10 +168,13 @@ static void show_to_read(const char *path, void *arg)
 static void for_each_shown(const struct jail_options *options, void (*each)(const char *, void *), void *arg)
 {
 	_cleanup_free_ char *list = xstrdup(options->shown ? options->shown : "");
+	const char *notify = getenv("NOTIFY_SOCKET"); // sd_notify(3)
 	char *save = NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(always_shown); i++)
 		each(always_shown[i], arg);
+	if (notify && *notify == '/')
+		each(notify, arg);
 	for (char *path = strtok_r(list, ":", &save); path; path = strtok_r(NULL, ":", &save))
 		each(path, arg);
 }
@@ -232,6 +249,12 @@ static int become(const struct jail_options *options, struct error *err)
 	(READ_ACCESS | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | \
 	 LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG)
 #define ALL_ACCESS ((UINT64_C(1) << 13) - 1) // every right of Landlock's first version
+#define SCOPE_VERSION 6                      // Linux 6.12
+#define SCOPE_ABSTRACT_UNIX UINT64_C(1)      // LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET
+
+struct ruleset { // struct landlock_ruleset_attr of that version
+	uint64_t files, net, scoped;
+};
 
 static void allow(int rules, const char *path, uint64_t access)
 {
@@ -249,13 +272,24 @@ static void allow(int rules, const char *path, uint64_t access)
 
 static void allow_to_read(const char *path, void *arg)
 {
-	allow(*(int *)arg, path, READ_ACCESS);
+	char *target = to_show(path);
+
+	if (target)
+		allow(*(int *)arg, target, READ_ACCESS);
+	free(target);
 }
 
 static void restrict_files(const struct jail_options *options)
 {
-	struct landlock_ruleset_attr attr = {.handled_access_fs = ALL_ACCESS};
-	_cleanup_close_ int rules = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
+	struct ruleset attr = {.files = ALL_ACCESS};
+	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	const char *notify = getenv("NOTIFY_SOCKET");
+	_cleanup_close_ int rules = -1;
+
+	if (version >= SCOPE_VERSION && (!notify || *notify != '@'))
+		attr.scoped = SCOPE_ABSTRACT_UNIX;
+	// Older kernels take only what they know.
+	rules = (int)syscall(SYS_landlock_create_ruleset, &attr, attr.scoped ? sizeof(attr) : sizeof(attr.files), 0);
 
 	if (rules < 0) {
 		log_debug("no Landlock", "error=%s", strerror(errno));

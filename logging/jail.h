@@ -4,7 +4,8 @@
 //
 // Shown to read only, without devices or programs: Docker's logging directory, certificates, the resolver's and time zone's files,
 // and the places of Unix sockets that logs may go to. To write: the spool and the notes. Where the kernel has Landlock, it
-// holds the process to the same files once more.
+// holds the process to the same files once more, and from Linux 6.12 on keeps it from abstract Unix sockets, which are in
+// nobody's namespace of mounts.
 #pragma once
 
 #include "common/error.h"

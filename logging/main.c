@@ -2,6 +2,7 @@
 #include "common/confine.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/unix_socket.h"
 #include "common/util.h"
 #include "common/version.h"
 #include "logging/config.h"
@@ -83,13 +84,17 @@ static int listen_at(const char *path, int *fd, struct error *err)
 	_cleanup_free_ char *parent = xstrdup(path);
 	char *slash = strrchr(parent, '/');
 	mode_t mask;
-	int r;
+	int r, other;
 
 	if (!slash || strlen(path) >= sizeof(address.sun_path))
 		return error_set(err, EINVAL,
 				 "the path of a socket is \"%s\", an absolute path of at most %zu bytes was expected",
 				 path, sizeof(address.sun_path) - 1);
 	strcpy(address.sun_path, path);
+	if (unix_connect(path, &other, NULL) == 0) {
+		close(other);
+		return error_set(err, EADDRINUSE, "somebody serves at %s already", path);
+	}
 	*slash = '\0';
 	if (*parent && (r = make_directory(parent, 0755)) < 0)
 		return error_set_errno(err, -r, "cannot make the directory %s", parent);

@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import signal
+import socket
 import threading
 import time
 
@@ -240,3 +242,38 @@ class TestSandbox:
         assert not os.path.exists(f"{root}/etc/shadow") and not os.path.exists(f"{root}/usr/bin")
         assert os.listdir(f"{root}/run/docker") == ["logging"]
         assert alive(logd.pid)
+
+    def test_files_that_are_replaced(self, instance, make_logd):
+        """What a link shows, as /etc/resolv.conf often is one, may be replaced by renaming while it runs."""
+        directory, target = instance.new_directory(), instance.new_directory()
+        link, file = f"{directory}/ca.pem", f"{target}/real.pem"
+        os.symlink(file, link)
+        with open(file, "w") as empty:
+            empty.write("not yet\n")
+        logd = make_logd(ECS_LOGD_SHOWN=link).start()
+        shutil.copy("/etc/ssl/certs/ca-certificates.crt", f"{file}.new")
+        os.rename(f"{file}.new", file)
+        run(instance, "echo done", *options("syslog", syslog_address="tcp+tls://127.0.0.1:1", syslog_tls_ca_cert=link))
+        assert logd.running
+
+    def test_tells_the_service_manager(self, instance, make_logd):
+        path = f"{instance.new_directory()}/notify"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(path)
+            os.chmod(path, 0o777)
+            manager.settimeout(20)
+            make_logd(NOTIFY_SOCKET=path).start()
+            assert manager.recv(4096) == b"READY=1"
+
+    def test_only_one(self, instance, make_logd):
+        """A second one by mistake leaves the first one's socket and spool alone."""
+        first = make_logd(activated=False).start()
+        for change in ({}, {"ECS_LOGD_PLUGIN_SOCKET": f"{first.directory}/other.sock",
+                            "ECS_LOGD_CONTROL_SOCKET": f"{first.directory}/control.sock"}):
+            second = Logd(instance, first.directory, activated=False, **change)
+            second.log_file += ".second"
+            second.start(wait=False)
+            assert second.process.wait(20) == 1
+        assert re.search("somebody serves at .*already", second.log())
+        assert "is another process's" in second.log()
+        assert first.status()["Containers"] == []
