@@ -8,11 +8,15 @@ import os
 import pytest
 
 from ecsbed.bed import Bed
-from ecsbed.instance import Instance, remove_stale
+from ecsbed.instance import Instance, Namespaces, remove_stale
 from ecsbed.pki import Pki
 from ecsbed.simulated import SimulatedInstance
 
 SIMULATED = os.environ.get("ECSD_TEST_DOCKER") == "simulated"    # the engine of the tests that do not choose
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "row(number, ...): rows of the test matrix of logs (docs/LOGGING.md)")
 
 
 def pytest_sessionstart(session):
@@ -30,8 +34,14 @@ def pki(tmp_path_factory):
 def instance(request):
     """An instance for the tests of a module; `LIVE_RESTORE = True` in it keeps containers over dockerd,
     DOCKER_OPTIONS are for dockerd. `SIMULATED = True` has a simulated engine,
-    DOCKER_SCALE times as fast, PID_SHARE of its containers with a process."""
+    DOCKER_SCALE times as fast, PID_SHARE of its containers with a process; `DOCKER = False` has none."""
     live_restore = getattr(request.module, "LIVE_RESTORE", False)
+    if not getattr(request.module, "DOCKER", True):
+        made = Namespaces()
+        made.up_namespaces()
+        yield made
+        made.remove_namespaces()
+        return
     if getattr(request.module, "SIMULATED", SIMULATED):
         made = SimulatedInstance(live_restore=live_restore, scale=getattr(request.module, "DOCKER_SCALE", 1),
                                  pid_share=getattr(request.module, "PID_SHARE", 1)).up()
