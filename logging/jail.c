@@ -1,5 +1,6 @@
 #include "logging/jail.h"
 
+#include "common/confine.h"
 #include "common/log.h"
 #include "common/util.h"
 
@@ -9,6 +10,7 @@
 #include <limits.h>
 #include <linux/landlock.h>
 #include <sched.h>
+#include <seccomp.h>
 #include <sys/capability.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -60,6 +62,17 @@ int jail_enter(const struct jail_options *options, struct error *err)
 		return error_set_errno(err, errno, "prctl");
 	restrict_files(options);
 	return 0;
+}
+
+void jail_confine(bool filter)
+{
+	static const int calls[] = {SCMP_SYS(tee), SCMP_SYS(splice), SCMP_SYS(accept4), SCMP_SYS(chmod)};
+
+	confine(&(struct confine_options){.kept = CAP_DAC_READ_SEARCH,
+					  .calls = calls,
+					  .call_count = ARRAY_SIZE(calls),
+					  .filter = filter,
+					  .switch_name = "ECS_LOGD_SYSCALL_FILTER"});
 }
 
 static int make_directories(const struct jail_options *options, struct error *err)

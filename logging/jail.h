@@ -9,6 +9,7 @@
 #pragma once
 
 #include "common/error.h"
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct jail_options {
@@ -23,3 +24,5 @@ struct jail_options {
 // done all that) only what is left to do. What the kernel does not offer is warned about; 0, or a negative errno for
 // what must not fail: becoming the user.
 int jail_enter(const struct jail_options *options, struct error *err);
+// And what is given up with common/confine.h, last of all: further rights, and system calls. filter: false leaves these.
+void jail_confine(bool filter);

@@ -14,7 +14,6 @@
 #include <curl/curl.h>
 #include <fcntl.h>
 #include <pwd.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -166,7 +165,6 @@ static void raise_descriptors(void)
 
 static int settle_down(const struct program *program, struct error *err)
 {
-	static const int calls[] = {SCMP_SYS(tee), SCMP_SYS(splice), SCMP_SYS(accept4), SCMP_SYS(chmod)};
 	const struct logd_config *config = &program->config;
 	const struct fluentd_settings *fluentd = &program->fluentd;
 	_cleanup_free_ char *shown =
@@ -187,11 +185,7 @@ static int settle_down(const struct program *program, struct error *err)
 	r = jail_enter(&jail, err);
 	if (r < 0)
 		return r;
-	confine(&(struct confine_options){.kept = CAP_DAC_READ_SEARCH,
-					  .calls = calls,
-					  .call_count = ARRAY_SIZE(calls),
-					  .filter = config->syscall_filter,
-					  .switch_name = "ECS_LOGD_SYSCALL_FILTER"});
+	jail_confine(config->syscall_filter);
 	return 0;
 }
 

@@ -9,7 +9,7 @@ for program in "$@"; do
 	arguments=
 	case $(basename "$program") in
 	model) arguments="-n 200" ;;
-	test_confine | test_endpoint_sandbox)
+	test_confine | test_endpoint_sandbox | test_logging_jail)
 		# What these filters refuse, memory that is written and executed for one, valgrind itself needs.
 		echo "left out: $program, which confines its own process, valgrind included"
 		continue
