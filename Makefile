@@ -187,6 +187,10 @@ bench: deps ## what ecsd costs, as one table (ROWS=launch,idle a part; AGENT=/pa
 	@$(MAKE) --no-print-directory -s -j2 build build-bench
 	@ECSD_BUILD=$(abspath $(B)) /usr/bin/python3 tests/bench/bench.py
 
+loss: deps ## what is lost of containers' logs, whatever goes wrong, with ecs-logd and with Docker's drivers (ROWS= DRIVERS= a part)
+	@$(MAKE) --no-print-directory -s -j2 $(B)/ecs-logd
+	@ECSD_BUILD=$(abspath $(B)) /usr/bin/python3 tests/logging/loss.py
+
 build-bench: $(B)/tests/bench/relay $(B)/tests/bench/responder $(B)/tests/bench/spool_bench
 $(B)/tests/bench/spool_bench: $(B)/tests/bench/spool_bench.o $(B)/liblogging.a $(B)/libcommon.a
 	@echo "  LD    $@"
@@ -210,5 +214,5 @@ install: build ## install into DESTDIR/PREFIX
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: help deps build run check test check-asan check-valgrind build-unit build-crash crash model fuzz fuzz-corpus fuzz-coverage lint bench build-bench tables install clean FORCE
+.PHONY: help deps build run check test check-asan check-valgrind build-unit build-crash crash model fuzz fuzz-corpus fuzz-coverage lint bench build-bench loss tables install clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -55,6 +55,7 @@ class CloudWatch:
     expired     access key ids that are refused as expired
     refuse      refuse(event): whether an event makes its batch invalid
     tokens      sequence tokens are wanted, as they were until 2023
+    signed      names of the headers that have to be signed
     credentials path -> document, or (status, document): what is served to GET, as the ECS agent does
     """
 
@@ -65,6 +66,7 @@ class CloudWatch:
         self.keys, self.region = dict(keys or {ACCESS_KEY: (SECRET_KEY, None)}), region
         self.throttle, self.delay, self.rate, self.ahead = 0.0, 0.0, None, 0
         self.expired, self.refuse, self.tokens, self.credentials = set(), None, False, {}
+        self.signed = API_SIGNED
         self.faults = Faults()
         self.random = random.Random(seed)
         self.changed = threading.Condition()
@@ -74,7 +76,12 @@ class CloudWatch:
         self.violations = []
         self._token = {}
         self._stop = threading.Event()
-        self.server = Server(self.listener, self._handle, tls, "cloudwatch", self._makefile)
+        self.tls = tls
+        self.restart(self.listener)
+
+    def restart(self, listener):
+        """Serves here, after server.stop(), with all that it has."""
+        self.server = Server(listener, self._handle, self.tls, "cloudwatch", self._makefile)
 
     def stop(self):
         self._stop.set()
@@ -178,7 +185,7 @@ class CloudWatch:
     def _answer(self, request, operation, fault):
         """The answer and how many events were taken; or Refusal."""
         self._check_time_and_key(request)
-        signed = API_SIGNED + tuple(name for name in SIGNED_IF_SENT if request.header(name))
+        signed = self.signed + tuple(name for name in SIGNED_IF_SENT if request.header(name))
         found = self._header_problems(request) + sigv4.problems(
             request, self.scheme, self.keys, self.region, "logs", signed, self.ahead)
         if found:

@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 import msgpack
 
@@ -117,6 +118,7 @@ class Connection:
                 data = self.sock.recv(65536)
                 if not data:
                     break
+                time.sleep(self.server.pause)
                 self.raw += data
                 unpacker.feed(data)
                 for message in unpacker:
@@ -188,8 +190,14 @@ class ForwardServer:
         self.tls, self.shared_key, self.users, self.keepalive = tls, shared_key, users, keepalive
         self.events, self.chunks, self.connections = [], [], []
         self.stalled, self.resumed = threading.Event(), threading.Event()
+        self.pause = 0      # seconds after each piece that was read
         self.on_chunk = lambda connection, chunk: connection.send({"ack": chunk.decode()})
         self._given, self._path, self.port, self._listener = sock, path, 0, None
+        self.start()
+
+    def restart(self, sock):
+        """Listens at this socket, after stop()."""
+        self._given, self.connections = sock, []
         self.start()
 
     def start(self):

@@ -216,6 +216,7 @@ class Instance(Namespaces):
     def __init__(self, name=None, live_restore=False, docker_options=()):
         super().__init__(name)
         self.live_restore, self.docker_options = live_restore, docker_options
+        self.docker_environment = {}    # dockerd's, besides ours
         self.dockerd = None
 
     # --- making and removing
@@ -266,7 +267,8 @@ class Instance(Namespaces):
             options.append("--live-restore")
         with open(f"{self.dir}/dockerd.log", "ab") as log:
             self.dockerd = subprocess.Popen(self.command("dockerd", *options), stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, start_new_session=True)
+                                            stdout=log, stderr=log, start_new_session=True,
+                                            env={**os.environ, **self.docker_environment})
         wait_until(self._docker_answers, 30, f"dockerd; see {self.dir}/dockerd.log", 0.05)
 
     def _docker_answers(self):
