@@ -19,7 +19,6 @@
 struct state {
 	volatile uint64_t written;    // lines that write(2) has taken
 	volatile uint64_t longest_ms; // that one write took
-	volatile uint64_t begun_ms;   // of the write that is under way, CLOCK_MONOTONIC; 0: none
 	volatile uint64_t stop;
 };
 
@@ -33,9 +32,8 @@ static uint64_t now_ms(void)
 
 static void write_line(struct state *state, const char *line, size_t len)
 {
-	uint64_t took;
+	uint64_t begun = now_ms(), took;
 
-	state->begun_ms = now_ms();
 	for (size_t done = 0; done < len;) {
 		ssize_t n = write(STDOUT_FILENO, line + done, len - done);
 
@@ -43,8 +41,7 @@ static void write_line(struct state *state, const char *line, size_t len)
 			exit(1);
 		done += n < 0 ? 0 : (size_t)n;
 	}
-	took = now_ms() - state->begun_ms;
-	state->begun_ms = 0;
+	took = now_ms() - begun;
 	state->written++;
 	if (took > state->longest_ms)
 		state->longest_ms = took;

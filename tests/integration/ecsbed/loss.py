@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import mmap
 import os
+import random
 import re
 import shutil
 import signal
@@ -153,9 +154,9 @@ class Writer:
         self.path = f"{instance.dir}/numbers/{name}"
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         with open(self.path, "wb") as file:
-            file.write(bytes(32))
+            file.write(bytes(24))
         with open(self.path, "r+b") as file:
-            self.state = mmap.mmap(file.fileno(), 32)
+            self.state = mmap.mmap(file.fileno(), 24)
         self.id = None
 
     def run(self, program, rate, log_options):
@@ -168,13 +169,13 @@ class Writer:
     def written(self):
         return struct.unpack_from("<Q", self.state, 0)[0]
 
+    @property
     def held_up_ms(self):
-        """The longest time that a write took; one that is under way counts."""
-        longest, begun = struct.unpack_from("<QQ", self.state, 8)
-        return max(longest, int(time.monotonic() * 1000) - begun if begun else 0)
+        """The longest time that a write took."""
+        return struct.unpack_from("<Q", self.state, 8)[0]
 
     def stop(self):
-        self.state[24] = 1
+        self.state[16] = 1
 
 
 # --- what arrived
@@ -379,11 +380,11 @@ class Cell:
     # --- the count
 
     def _accepted(self, writer):
-        """Lines of a container that reached ecs-logd; None: it cannot say, as it was killed."""
-        if self.is_cut:
-            return max((first + count for first, count, *_ in self.cut_spool[writer.id]), default=None)
+        """Lines of a container that reached ecs-logd; None: it cannot say."""
         if self.killed or self.native:
             return None
+        if self.is_cut:
+            return max((first + count for first, count, *_ in self.cut_spool[writer.id]), default=None)
         return next((each["Lines"] for each in self.status if each["Container"] == writer.id), None)
 
     def _outcome(self, driver):
@@ -392,7 +393,7 @@ class Cell:
         for writer in self.writers[driver]:
             arrived = numbers.get(writer.name, [])
             outcome.add(writer.name, writer.written, self._accepted(writer), arrived, self.is_cut)
-            outcome.held_up_ms = max(outcome.held_up_ms, writer.held_up_ms())
+            outcome.held_up_ms = max(outcome.held_up_ms, writer.held_up_ms)
             if self.is_cut and not self.native:
                 self._judge_cut(outcome, writer, len(set(arrived)))
         outcome.close(pieces)
@@ -455,8 +456,10 @@ def black_hole(cell):
 
 def killed(cell):
     cell.killed = True
+    chance = random.Random(1)
     for _ in range(20 if not cell.brief else 5):
-        cell.wait_lines(100)
+        cell.wait_lines(20)
+        cell.lasting(chance.uniform(0, 4), 0.2)
         cell.logd.kill()
         cell.logd.start()
 
