@@ -288,6 +288,11 @@ static void on_tagged(const struct docker_error *err, void *arg)
 	}
 	log_warn("image cannot be tagged", "image=%s attempt=%u error=%s", fetch->image, fetch->tag_attempt + 1,
 		 err->message);
+	if (err->failure == DOCKER_UNKNOWN && !err->timeout) { // as in was_last
+		fetch->tagging_since = loop_now(fetch->engine->o.loop);
+		timer_start(&fetch->retry, backoff_next(&fetch->away));
+		return;
+	}
 	if (loop_now(fetch->engine->o.loop) - fetch->tagging_since >= TAG_TIMEOUT_MS) {
 		result.err = (struct docker_error){.failure = DOCKER_REFUSED, .name = "DockerTimeoutError"};
 		docker_timeout_text(result.err.message, sizeof(result.err.message), "pulled", TAG_TIMEOUT_MS);

@@ -259,6 +259,28 @@ static void by_digest_then_named(void **state)
 	end();
 }
 
+// A Docker that goes away between pulling and tagging has refused nothing, however often it is asked.
+static void away_while_tagging(void **state)
+{
+	(void)state;
+	begin((struct step[]){{.answer = PULLED},
+			      {.answer = NULL},
+			      {.answer = NULL},
+			      {.answer = NULL},
+			      {.answer = NULL},
+			      {.answer = NULL},
+			      {.answer = NULL},
+			      {.answer = ANSWER("201 Created", "")}},
+	      8);
+	struct entry *entry = task_of((const char *const[]){"r.tld/a:1"}, 1);
+	entry->task->containers[0].image_digest = xstrdup(DIGEST);
+	join(entry, 0, OP_PULL);
+	run(1);
+	assert_int_equal(seen[0].failure, DOCKER_OK);
+	assert_non_null(strstr(fake->requests[7], "repo=r.tld%2Fa&tag=1"));
+	end();
+}
+
 static void commit(void)
 {
 	struct error err;
@@ -312,6 +334,7 @@ int main(void)
 		cmocka_unit_test(an_absent_daemon_is_waited_for),
 		cmocka_unit_test(a_silent_registry),
 		cmocka_unit_test(by_digest_then_named),
+		cmocka_unit_test(away_while_tagging),
 		cmocka_unit_test(pulled_before_survives),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
