@@ -252,7 +252,8 @@ static void group_emit(struct lines *lines)
 	pending->event = (struct lines_event){.time_ns = group->time_ns,
 					      .len = group->text.len,
 					      .effective = group->effective,
-					      .lines = group->lines};
+					      .lines = group->lines,
+					      .last = group->last};
 	pending->owned = buf_take(&group->text);
 	pending->event.text = pending->owned;
 }
@@ -402,7 +403,7 @@ static bool continues(const struct half *half, const struct record *record)
 {
 	return half->open && record->partial && record->id_len == half->id_len &&
 	       (half->id_len == 0 || memcmp(record->id, half->id, half->id_len) == 0) &&
-	       record->ordinal - 1 == half->ordinal;
+	       (int64_t)record->ordinal - 1 == half->ordinal;
 }
 
 static void append(struct lines *lines, unsigned slot, const struct record *record, const struct piece *piece)

@@ -284,6 +284,7 @@ static void consume(struct stream *stream, size_t len)
 static void watch_for_gaps(struct stream *stream, const struct record *record, struct batch *batch)
 {
 	struct piece *piece = &stream->pieces[record->source];
+	int64_t expected;
 	bool same;
 
 	if (!record->partial || record->id_len != sizeof(piece->id)) {
@@ -292,8 +293,9 @@ static void watch_for_gaps(struct stream *stream, const struct record *record, s
 		return;
 	}
 	same = piece->ordinal > 0 && memcmp(piece->id, record->id, sizeof(piece->id)) == 0;
-	if (record->ordinal > (same ? piece->ordinal + 1 : 1) && !piece->unknown) {
-		batch->gaps += (uint64_t)record->ordinal - (same ? (uint64_t)piece->ordinal + 1 : 1);
+	expected = same ? (int64_t)piece->ordinal + 1 : 1;
+	if (record->ordinal > expected && !piece->unknown) {
+		batch->gaps += (uint64_t)(record->ordinal - expected);
 		batch->gap_ns = record->time_ns;
 	}
 	memcpy(piece->id, record->id, sizeof(piece->id));

@@ -214,6 +214,38 @@ static void multiline(void **state)
 	check_cases(&options, cases, ARRAY_SIZE(cases));
 }
 
+// What tells events apart that were sent already: the item behind which nothing of one comes.
+static void last_items(void **state)
+{
+	static const struct {
+		bool multiline;
+		struct in in[6];
+		uint64_t last[4];
+	} cases[] = {
+		{false, {OUT(1, "a"), PIECE(2, "b", "x", 1), LAST(2, "c", "x", 2), LOST(3)}, {0, 2, 3}},
+		{true, {OUT(1, "1"), OUT(1, "a"), OUT(1, "2"), OUT(1, "b"), OUT(1, "c"), END(2)}, {1, 4}},
+		{true, {OUT(1, "1"), OUT(1, "a"), LOST(1), OUT(1, "b"), END(2)}, {1, 2, 3}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct lines *lines = lines_new(&(struct lines_options){
+			.limit = 100, .begins = cases[i].multiline ? begins_with_digit : NULL, .interval_ms = 1000});
+		struct lines_event event;
+		size_t count = 0;
+
+		for (size_t k = 0; k < 6 && (cases[i].in[k].line || cases[i].in[k].end || cases[i].in[k].loss); k++) {
+			struct spool_item item = item_of(&cases[i].in[k], k);
+
+			lines_feed(lines, &item);
+			for (; lines_peek(lines, &event); lines_take(lines))
+				assert_int_equal(event.last, cases[i].last[count++]);
+		}
+		assert_int_equal(count, i == 1 ? 2 : 3);
+		lines_free(lines);
+	}
+}
+
 static void half_a_line_does_not_wait_for_ever(void **state)
 {
 	struct lines_options options = {.limit = 100};
@@ -401,11 +433,9 @@ static void reading_again(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(single_lines),
-		cmocka_unit_test(multiline),
-		cmocka_unit_test(half_a_line_does_not_wait_for_ever),
-		cmocka_unit_test(cut_by_the_timer),
-		cmocka_unit_test(reading_again),
+		cmocka_unit_test(single_lines),     cmocka_unit_test(multiline),
+		cmocka_unit_test(last_items),       cmocka_unit_test(half_a_line_does_not_wait_for_ever),
+		cmocka_unit_test(cut_by_the_timer), cmocka_unit_test(reading_again),
 	};
 	int failed = cmocka_run_group_tests_name("logging_lines", tests, NULL, NULL);
 
