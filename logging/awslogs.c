@@ -77,6 +77,7 @@ static struct destination *awslogs_open(const struct destination_host *host, con
 	struct lines_options how = {.limit = cloudwatch_max_event(host->cloudwatch),
 				    .begins = d->pattern ? begins_event : NULL,
 				    .arg = d,
+				    .silent = host->silent,
 				    .interval_ms = options->flush_interval_s * 1000};
 	d->lines = lines_new(&how);
 	d->reader = spool_reader_new(spool);

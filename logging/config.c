@@ -43,6 +43,8 @@ static const struct option {
 	OPTION("ECS_LOGD_FREE_PERCENT", "10", PERCENT, free_percent, "of the file system, what stays free"),
 	OPTION("ECS_LOGD_RETENTION", "336h", DURATION, retention_ms, "how long the rest of an ended log waits"),
 	OPTION("ECS_LOGD_FLUSH", "10s", DURATION, flush_ms, "how long an orderly end may take to ship what there is"),
+	OPTION("ECS_LOGD_NOTICES", "true", BOOL, notices,
+	       "tell of dropped lines in their stream: \"ecs-logd: N lines dropped, ...\"; they are counted anyway"),
 	OPTION("ECS_LOGD_SYSCALL_FILTER", "true", BOOL, syscall_filter, "refuse system calls it has no use for"),
 	OPTION("ECS_LOGLEVEL", "info", LEVEL, log_level, "of its own log, on standard error"),
 	OPTION("ECS_LOG_OUTPUT_FORMAT", "logfmt", FORMAT, log_json, "of its own log"),

@@ -13,7 +13,7 @@ struct logd_config {
 	uint64_t container_bytes, total_bytes, free_percent;
 	uint64_t retention_ms, flush_ms;
 	double clock_scale;
-	bool syscall_filter;
+	bool notices, syscall_filter;
 	enum log_level log_level;
 	bool log_json;
 };

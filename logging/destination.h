@@ -24,6 +24,7 @@ struct destination_host {
 	struct pool *pool;
 	struct cloudwatch *cloudwatch;
 	const struct fluentd_settings *fluentd; // the operator's; NULL: none
+	bool silent;                            // losses are counted only, not told in the stream
 };
 
 struct destination;

@@ -35,6 +35,7 @@ static struct destination *fluentd_open(const struct destination_host *host, con
 
 	d->loop = host->loop;
 	d->pool = host->pool;
+	d->silent = host->silent;
 	d->settings = settings;
 	d->options = options;
 	d->site = host->fluentd ? host->fluentd : &no_settings;

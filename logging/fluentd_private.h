@@ -31,6 +31,7 @@ enum fluentd_state {
 
 struct destination {
 	struct loop *loop;
+	bool silent; // losses are not told
 	struct pool *pool;
 	const struct stream_settings *settings;
 	const struct log_options_fluentd *options;

@@ -188,7 +188,7 @@ static void add_item(struct destination *d, const struct spool_item *item)
 	char notice[NOTICE_MAX];
 	struct record record = item->record;
 
-	if (item->kind == SPOOL_END)
+	if (item->kind == SPOOL_END || (item->kind == SPOOL_LOSS && d->silent))
 		return;
 	if (item->kind == SPOOL_LOSS) {
 		const struct spool_loss *loss = &item->loss;

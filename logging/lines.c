@@ -482,7 +482,7 @@ static void feed_loss(struct lines *lines, const struct spool_item *item)
 {
 	char text[NOTICE_MAX];
 
-	if (item->position < lines->mark.from[NOTICES].position)
+	if (lines->options.silent || item->position < lines->mark.from[NOTICES].position)
 		return;
 	group_emit(lines);
 	size_t len = notice_text(&item->loss, text, sizeof(text));

@@ -25,6 +25,7 @@ struct lines_options {
 	// Whether a line begins an event; NULL: every line is one, and empty ones are none (§4.4: a message has a character).
 	bool (*begins)(const char *text, size_t len, void *arg);
 	void *arg;
+	bool silent;         // losses become no event
 	int64_t interval_ms; // multiline: an event takes no line that is so much younger, or older, than its first
 };
 

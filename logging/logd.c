@@ -102,6 +102,7 @@ static int make_parts(struct logd *logd, struct error *err)
 		return -err->code;
 	destinations->cloudwatch = cloudwatch_new(logd->loop, logd->http, environment);
 	destinations->fluentd = logd->options.fluentd;
+	destinations->silent = logd->options.silent;
 	logd->host.streams = streams_new(logd->loop, err);
 	if (!logd->host.streams)
 		return -err->code;

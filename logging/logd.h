@@ -13,6 +13,7 @@ struct logd_options {
 	uint64_t retention_ms;                  // how long what is left of an ended log waits (§7.2)
 	int plugin_fd;                          // listening; taken
 	const struct fluentd_settings *fluentd; // the operator's; borrowed
+	bool silent;                            // losses are counted only
 };
 
 struct logd;

@@ -266,7 +266,8 @@ static int serve(struct program *program, struct error *err)
 								   .free_percent = (unsigned)config->free_percent},
 							.retention_ms = config->retention_ms,
 							.plugin_fd = program->plugin_fd,
-							.fluentd = &program->fluentd},
+							.fluentd = &program->fluentd,
+							.silent = !config->notices},
 				 err);
 	if (!program->logd)
 		return -err->code;

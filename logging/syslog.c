@@ -251,7 +251,7 @@ static void append_item(struct destination *d, const struct spool_item *item)
 			syslog_format_append(&d->format, &d->text,
 					     record->source == RECORD_STDERR ? SYSLOG_ERR : SYSLOG_INFO,
 					     record->time_ns, record->line, record->len);
-	} else if (item->kind == SPOOL_LOSS) {
+	} else if (item->kind == SPOOL_LOSS && !d->host->silent) {
 		char text[NOTICE_MAX];
 		size_t len = notice_text(&item->loss, text, sizeof(text));
 		int64_t time_ns = item->loss.last_ns > 0 ? item->loss.last_ns : wall_ms() * 1000000;
