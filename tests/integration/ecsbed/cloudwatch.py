@@ -4,6 +4,7 @@ what it has taken.
 Every request is checked: signature, headers, and the body with botocore's model and the documented limits of
 PutLogEvents. What a client must not send is refused as the service would, and is a violation besides."""
 
+import codecs
 import collections
 import gzip
 import io
@@ -56,6 +57,7 @@ class CloudWatch:
     refuse      refuse(event): whether an event makes its batch invalid
     tokens      sequence tokens are wanted, as they were until 2023
     signed      names of the headers that have to be signed
+    charset     how bodies are decoded: "strict", or each byte that is no UTF-8 is "replaced", as older SDKs leave it to us
     credentials path -> document, or (status, document): what is served to GET, as the ECS agent does
     """
 
@@ -66,13 +68,14 @@ class CloudWatch:
         self.keys, self.region = dict(keys or {ACCESS_KEY: (SECRET_KEY, None)}), region
         self.throttle, self.delay, self.rate, self.ahead = 0.0, 0.0, None, 0
         self.expired, self.refuse, self.tokens, self.credentials = set(), None, False, {}
-        self.signed = API_SIGNED
+        self.signed, self.charset = API_SIGNED, "strict"
         self.faults = Faults()
         self.random = random.Random(seed)
         self.changed = threading.Condition()
         self.groups = {name: None for name in groups}    # name -> retention in ms, None: for ever
         self.streams = {}                                # (group, stream) -> [Event], as they arrived
         self.calls = []                                  # (operation, status, code, events, bytes of the body)
+        self.headers = []                                # of each of them: names in small letters -> values
         self.violations = []
         self._token = {}
         self._stop = threading.Event()
@@ -175,6 +178,7 @@ class CloudWatch:
     def _note(self, operation, status, code, events, request):
         with self.changed:
             self.calls.append((operation, status, code, events, len(request.body)))
+            self.headers.append({name.lower(): value for name, value in request.headers})
             self.changed.notify_all()
 
     def _give_credentials(self, request):
@@ -198,7 +202,7 @@ class CloudWatch:
             return "{\"garbled\": [}", 0
         if operation == "PutLogEvents" and self.random.random() < self.throttle:
             raise Refusal("ThrottlingException", "Rate exceeded", violation=False)
-        body = _body(request)
+        body = _body(request, self.charset)
         if operation == "PutLogEvents":
             return self._put(body)
         _check_model(operation, body)
@@ -303,7 +307,10 @@ def _check_model(operation, body):
         raise Refusal("InvalidParameterException", f"{len(found)} validation errors detected: " + "; ".join(found))
 
 
-def _body(request):
+codecs.register_error("replaced", lambda error: ("\ufffd", error.start + 1))
+
+
+def _body(request, charset):
     data = request.body
     try:
         if request.header("Content-Encoding") == "gzip":
@@ -311,7 +318,7 @@ def _body(request):
             data = unpacker.decompress(data, MAX_PLAIN)
             if unpacker.unconsumed_tail or not unpacker.eof or unpacker.unused_data:
                 raise ValueError("the compressed body is too large, cut off, or followed by something")
-        return json.loads(data.decode())     # strictly UTF-8
+        return json.loads(data.decode(errors=charset))
     except (ValueError, zlib.error, gzip.BadGzipFile) as error:
         raise Refusal("SerializationException", f"{type(error).__name__}: {error}") from error
 
