@@ -191,13 +191,18 @@ loss: deps ## what is lost of containers' logs, whatever goes wrong, with ecs-lo
 	@$(MAKE) --no-print-directory -s -j2 $(B)/ecs-logd
 	@ECSD_BUILD=$(abspath $(B)) /usr/bin/python3 tests/logging/loss.py
 
-build-bench: $(B)/tests/bench/relay $(B)/tests/bench/responder $(B)/tests/bench/spool_bench
-$(B)/tests/bench/spool_bench: $(B)/tests/bench/spool_bench.o $(B)/liblogging.a $(B)/libcommon.a
+BENCH_BIN := $(addprefix $(B)/tests/bench/,relay responder log_discard log_sink log_writer spool_bench)
+build-bench: $(BENCH_BIN)
+$(B)/tests/bench/spool_bench $(B)/tests/bench/log_discard: $(B)/tests/bench/%: $(B)/tests/bench/%.o $(B)/liblogging.a $(B)/libcommon.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+# It runs in a container, which has no libraries.
+$(B)/tests/bench/log_writer: $(B)/tests/bench/log_writer.o
+	@echo "  LD    $@"
+	$(Q)$(CC) $(filter-out -pie,$(LDFLAGS)) -static -o $@ $^
 $(B)/tests/bench/%: $(B)/tests/bench/%.o
 	@echo "  LD    $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -levent_core -levent_extra
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -levent_core -levent_extra -lz
 
 tables: build ## write the tables of docs/COMPATIBILITY.md and dist/ecs.defaults anew from the program's
 	@$(B)/ecsd -print-packaged-defaults > dist/ecs.defaults
