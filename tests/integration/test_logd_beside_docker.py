@@ -301,7 +301,7 @@ TEMPLATES = [
     "{{(.ExtraAttributes nil).STAGE}}", "{{(.ExtraAttributes nil).absent}}", "{{.ExtraAttributes nil}}", "{{.ContainerLabels.team}}",
     "{{.ContainerLabels.absent}}", '{{index .ContainerLabels "com.example/x"}}', '{{index .ContainerLabels "absent"}}',
     "{{json .ContainerLabels}}", "{{json .ContainerArgs}}", '{{split .ImageName ":"}}', '{{join (split .ImageName ":") "-"}}',
-    '{{title "hello wORLD"}}', "{{lower .Name}}{{upper .Name}}", '[{{pad "x" 2 3}}{{pad "" 2 3}}]', "{{truncate .FullID 4}}",
+    '{{title "hello wORLD"}}', "{{lower .Name}}{{upper .Name}}", '[{{pad "x" 2 3}}{{pad "" 2 3}}]', "{{truncate .ImageFullID 9}}",
     '{{printf "%s-%v-%d-%q|%5s|%-5s|%05d" "a" .ContainerArgs 5 "q" "ab" "ab" 42}}', "{{len .Name}} {{len .ContainerLabels}}",
     '{{if eq .Name "same"}}yes{{else}}no{{end}}{{if .LogPath}}a{{else if .Name}}b{{end}}', "{{with .Name}}{{.}}{{end}}",
     "{{range $i, $e := .ContainerArgs}}{{$i}}={{$e}};{{end}}{{range $k, $v := .ContainerLabels}}{{$k}}={{$v}};{{end}}",
