@@ -411,7 +411,30 @@ void container_log_flush(struct container_log *log)
 
 bool container_log_shipped(const struct container_log *log)
 {
-	return spool_head(log->spool) == spool_tail(log->spool);
+	return container_log_waiting(log) == 0;
+}
+
+uint64_t container_log_waiting(const struct container_log *log)
+{
+	return spool_tail(log->spool) - spool_head(log->spool);
+}
+
+// The socket of a router is .../firelens/TASK/socket/fluent.sock, and its directory goes when the task is cleaned up (§3.3). Where
+// .../firelens itself is not there, it is not shown to us (jail.h).
+bool container_log_abandoned(const struct container_log *log)
+{
+	static const char place[] = "/firelens/";
+	const struct log_address *address = &log->settings.options.fluentd.address;
+	const char *task;
+
+	if (!log->configured || log->settings.options.driver != LOG_FLUENTD || address->scheme != LOG_UNIX)
+		return false;
+	task = strstr(address->path, place);
+	if (!task)
+		return false;
+	_cleanup_free_ char *root = xstrndup(address->path, (size_t)(task - address->path) + strlen(place));
+	_cleanup_free_ char *directory = xstrndup(address->path, (size_t)(strrchr(address->path, '/') - address->path));
+	return access(root, F_OK) == 0 && access(directory, F_OK) < 0 && errno == ENOENT;
 }
 
 int64_t container_log_oldest_ns(const struct container_log *log)
@@ -440,7 +463,7 @@ json_object *container_log_status(const struct container_log *log)
 	json_add_int(status, "Stalls", (int64_t)log->counters.stalls);
 	json_add_int(status, "StalledMs", (int64_t)log->counters.stalled_ms);
 	json_add_int(status, "SpoolBytes", (int64_t)spool_bytes(log->spool));
-	json_add_int(status, "WaitingLines", (int64_t)(spool_tail(log->spool) - spool_head(log->spool)));
+	json_add_int(status, "WaitingLines", (int64_t)container_log_waiting(log));
 	if (oldest) {
 		char text[40];
 

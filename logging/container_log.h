@@ -47,9 +47,12 @@ bool container_log_is_read(const struct container_log *log); // has a FIFO
 bool container_log_must_ask(const struct container_log *log);
 // Asks the destination whether it certainly refuses. Any number may wait; each is answered once, NULL for no.
 void container_log_ask(struct container_log *log, void (*answer)(const struct error *refusal, void *arg), void *arg);
-void container_log_release(struct container_log *log);              // the container stops or is gone
-void container_log_flush(struct container_log *log);                // ships now what there is
-bool container_log_shipped(const struct container_log *log);        // nothing is left to ship
+void container_log_release(struct container_log *log);           // the container stops or is gone
+void container_log_flush(struct container_log *log);             // ships now what there is
+bool container_log_shipped(const struct container_log *log);     // nothing is left to ship
+uint64_t container_log_waiting(const struct container_log *log); // items left to ship: lines, and ends of streams
+// Its destination will never come: the router of a FireLens task that has been cleaned up.
+bool container_log_abandoned(const struct container_log *log);
 int64_t container_log_oldest_ns(const struct container_log *log);   // 0: nothing is left to ship
 json_object *container_log_status(const struct container_log *log); // caller releases
 

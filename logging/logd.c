@@ -7,6 +7,7 @@
 #include "logging/orphans.h"
 #include "logging/plugin.h"
 
+#include <inttypes.h>
 #include <limits.h>
 #include <sys/queue.h>
 
@@ -393,6 +394,15 @@ static int64_t steady_wall_ms(const struct logd *logd)
 	return now < steady ? now : steady;
 }
 
+static void lose(struct entry *entry, const char *why)
+{
+	uint64_t lines = container_log_waiting(entry->log);
+
+	log_error(why, "container=%s lines=%" PRIu64, container_log_id(entry->log), lines);
+	entry->logd->past.dropped += lines;
+	give_up(entry);
+}
+
 // Logs that nobody writes any more and nobody takes are given up in the end.
 static void check_retention(void *arg)
 {
@@ -405,10 +415,11 @@ static void check_retention(void *arg)
 		struct entry *next = LIST_NEXT(entry, next);
 		int64_t oldest = container_log_oldest_ns(entry->log);
 
-		if (oldest && oldest < limit && !container_log_is_read(entry->log)) {
-			log_error("a log has waited for too long and is given up", "container=%s",
-				  container_log_id(entry->log));
-			give_up(entry);
+		if (oldest && !container_log_is_read(entry->log)) {
+			if (oldest < limit)
+				lose(entry, "a log has waited for too long and is given up");
+			else if (container_log_abandoned(entry->log))
+				lose(entry, "a log is given up: the task of its FireLens router is cleaned up");
 		}
 		entry = next;
 	}

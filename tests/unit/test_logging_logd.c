@@ -35,14 +35,15 @@ static void start_logd(void)
 {
 	struct error err = {0};
 
-	logd = logd_new(loop,
-			&(struct logd_options){.spool_dir = directory,
-					       .run_dir = run_dir,
-					       .logging_dir = logging_dir,
-					       .limits = no_limits,
-					       .retention_ms = UINT64_C(14) * 24 * 3600000,
-					       .plugin_fd = listen_there()},
-			&err);
+	logd = logd_new(
+		loop,
+		&(struct logd_options){.spool_dir = directory,
+				       .run_dir = run_dir,
+				       .logging_dir = logging_dir,
+				       .limits = no_limits,
+				       .retention_ms = UINT64_C(40) * 366 * 24 * 3600000, // records here are of 2023
+				       .plugin_fd = listen_there()},
+		&err);
 	if (!logd)
 		fail_msg("%s", err.message);
 }
@@ -330,6 +331,52 @@ static void test_totals(void **state)
 	assert_int_equal(totals.oldest_ns, 0);
 }
 
+static bool is_lost(void)
+{
+	struct log_totals totals;
+
+	logd_totals(logd, &totals);
+	return totals.dropped > 0;
+}
+
+// A router of FireLens is gone for good with the directory of its socket; what waits for it is counted as lost.
+static void test_router_gone(void **state)
+{
+	_cleanup_free_ char *root = xasprintf("%s/firelens", run_dir), *task = xasprintf("%s/task/socket", root);
+	_cleanup_free_ char *other = xasprintf("%s.other", run_dir);
+	_cleanup_free_ char *config =
+		xasprintf("\"x-ecs-driver\":\"fluentd\",\"fluentd-address\":\"unix://%s/fluent.sock\"", task);
+	_cleanup_free_ char *stop = xasprintf("{\"File\":\"%s\"}", fifo);
+	struct log_totals totals;
+
+	(void)state;
+	assert_int_equal(make_directory(task, 0700), 0);
+	start(CONTAINER, fifo, config);
+	expect_answer(200, "\"Err\":\"\"");
+	send_line(0);
+	wait_for(has_line);
+	ask("LogDriver.StopLogging", stop);
+	expect_answer(200, "\"Err\":\"\"");
+	for (int i = 0; i < 200; i++) { // more than one look at what has waited for too long
+		turn();
+		usleep(1000);
+	}
+	assert_int_equal(containers(NULL), 1);
+	// Nothing of FireLens is in sight: that says nothing about the task.
+	assert_int_equal(rename(root, other), 0);
+	for (int i = 0; i < 200; i++) {
+		turn();
+		usleep(1000);
+	}
+	assert_int_equal(containers(NULL), 1);
+	assert_int_equal(rename(other, root), 0);
+	remove_tree(task);
+	wait_for(is_lost);
+	logd_totals(logd, &totals);
+	assert_int_equal(totals.dropped, 2); // the line, and the stream's end
+	assert_true(is_empty());
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -339,6 +386,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_client_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_goes_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_totals, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_router_gone, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
