@@ -21,7 +21,7 @@ cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-sup
 # shellcheck disable=SC2046
 shellcheck $(git ls-files -co --exclude-standard '*.sh') .ci/run || fail shellcheck
 # shellcheck disable=SC2046
-/usr/bin/python3 -W error -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' \
+/usr/bin/python3 -W error -c 'import ast, pathlib, sys; [ast.parse(pathlib.Path(f).read_bytes(), f) for f in sys.argv[1:]]' \
 	$(git ls-files -co --exclude-standard '*.py') || fail python
 make --no-print-directory -s -j2 CC=clang B=build/clang build build-unit || fail "the clang build"
 [ $status -eq 0 ] && echo "lint: clean"
