@@ -15,6 +15,7 @@ from botocore.credentials import Credentials
 
 import compare
 import transcript
+from ecsbed import instance as instances
 from ecsbed import model, tasks
 from ecsbed.controlplane import ACCESS_KEY, SECRET_KEY, TARGET, ControlPlane
 from ecsbed.dockerproxy import DockerProxy
@@ -200,6 +201,23 @@ def test_two_instances_do_not_meet(instance):
 
 def reports(name):
     return [event for event in transcript.load(name) if event["kind"] == "http.request"]
+
+
+def test_only_instances_without_an_owner_are_stale(tmp_path, monkeypatch):
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    for name, pid in (("mine", os.getpid()), ("being-made", ""), ("stale", ended.pid)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "owner").write_text(str(pid))
+    (tmp_path / "going").mkdir()
+    (tmp_path / "going" / "owner").symlink_to(tmp_path / "nowhere")     # listed, but gone when it is read
+    removed = []
+    monkeypatch.setattr(instances, "ROOT", str(tmp_path))
+    monkeypatch.setattr(instances.Instance, "processes", lambda self: [])
+    monkeypatch.setattr(instances.Instance, "down", lambda self: removed.append(self.name))
+    monkeypatch.setattr(instances.glob, "glob", lambda pattern: [str(path / "owner") for path in tmp_path.iterdir()])
+    instances.remove_stale()
+    assert removed == ["stale"]
 
 
 def test_a_recording_equals_itself():

@@ -308,10 +308,13 @@ def _call(*arguments, check=True, stdin=None):
 def remove_stale():
     """Takes away what test runs that were killed have left behind."""
     for owner in glob.glob(f"{ROOT}/*/owner"):
-        with open(owner) as file:
-            pid = int(file.read() or 0)
-        if pid and alive(pid):
-            continue
+        try:
+            with open(owner) as file:
+                pid = int(file.read() or 0)
+        except FileNotFoundError:
+            continue        # its owner takes it away at this moment
+        if not pid or alive(pid):
+            continue        # 0: its owner has not written down who it is
         stale = Instance(os.path.basename(os.path.dirname(owner)))
         kill_and_wait(stale.processes())
         stale.down()
