@@ -427,6 +427,38 @@ static void remove_volumes(struct container_ref *ref)
 	}
 }
 
+static void removed(struct container_ref *ref)
+{
+	CRASH_POINT("remove.answered");
+	ref_container(ref)->removed = true;
+	remove_volumes(ref);
+}
+
+static void on_namesake(const struct docker_error *err, const struct docker_container *info, void *arg)
+{
+	struct container_ref *ref = arg;
+	struct container *c = engine_finish(ref);
+	if (info && is_ours(ref, info)) {
+		log_info("a create call was done late; its container is removed too",
+			 "task=%s container=%s docker_id=%s", ref->entry->task->arn, c->name, info->id);
+		str_replace(&c->docker_id, info->id);
+		c->dirty = true;
+	} else if (err->failure == DOCKER_UNKNOWN) {
+		engine_back_off(ref);
+	} else {
+		removed(ref);
+	}
+}
+
+// Somebody else has removed it: then an earlier create call of ours, without an answer, may have got the name since.
+static void look_for_namesake(struct container_ref *ref)
+{
+	struct container *c = ref_container(ref);
+	c->in_flight = OP_INSPECT;
+	c->in_flight_since = loop_now(ref->engine->o.loop);
+	c->call = docker_inspect(docker_of(ref), c->docker_name, on_namesake, ref);
+}
+
 static void on_removed(const struct docker_error *err, void *arg)
 {
 	struct container_ref *ref = arg;
@@ -440,12 +472,14 @@ static void on_removed(const struct docker_error *err, void *arg)
 		engine_stop_stray(ref);
 		return;
 	}
+	if (err->failure == DOCKER_NOT_FOUND && c->docker_id && c->docker_name) {
+		look_for_namesake(ref);
+		return;
+	}
 	if (err->failure != DOCKER_OK && err->failure != DOCKER_NOT_FOUND)
 		log_error("container not removed; left alone", "task=%s container=%s error=%s", ref->entry->task->arn,
 			  c->name, err->message);
-	CRASH_POINT("remove.answered");
-	c->removed = true;
-	remove_volumes(ref);
+	removed(ref);
 }
 
 static void on_stray_stopped(const struct docker_error *err, void *arg)
