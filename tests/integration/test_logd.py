@@ -5,13 +5,14 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 
 import pytest
 
 from ecsbed.instance import BedError, alive, wait_until
-from ecsbed.logd import Logd, options
+from ecsbed.logd import PLUGINS, Logd, options
 from ecsbed.logsinks import LineSink, Numbered
 
 LIVE_RESTORE = True
@@ -74,8 +75,10 @@ def assert_complete(lines, name, count, duplicates=None):
 
 def waiting_calls(instance):
     """Connections to the plugin's socket that nobody has accepted yet."""
-    lines = instance.run("ss", "--unix", "--listening", "--no-header").splitlines()
-    return sum(int(line.split()[2]) for line in lines if "ecslogs.sock" in line)
+    # The socket was made by this process, and is in its network namespace.
+    listing = subprocess.run(["ss", "--unix", "--listening", "--no-header"], capture_output=True, text=True, check=True)
+    path = instance.path_inside(f"{PLUGINS}/ecslogs.sock")
+    return sum(int(line.split()[2]) for line in listing.stdout.splitlines() if line.split()[4] == path)
 
 
 class TestShipping:
