@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #define CONTAINER_ID_DIGITS 64
+#define PAUSE_MS 1000
 
 struct logd_control {
 	struct loop *loop;
@@ -15,11 +16,13 @@ struct logd_control {
 	void *arg;
 	struct channel *channel; // NULL: no ecsd
 	struct timer counters;
+	struct timer pause; // of accepting
 	int listen_fd;
 	bool greeted; // HELLO has come
 };
 
 static void on_accept(int fd, unsigned events, void *arg);
+static void accept_again(void *arg);
 static void on_message(const struct wire_message *message, int *fd, void *arg);
 static void on_hello(struct logd_control *control, const struct wire_message *message);
 static void on_end(int result, void *arg);
@@ -35,6 +38,7 @@ struct logd_control *logd_control_new(struct loop *loop, int listen_fd, const st
 	struct logd_control *control = xcalloc(1, sizeof(*control));
 	*control = (struct logd_control){.loop = loop, .listen_fd = listen_fd, .callbacks = callbacks, .arg = arg};
 	timer_init(&control->counters, loop, send_counters, control);
+	timer_init(&control->pause, loop, accept_again, control);
 	control->watch = watch_new(loop, listen_fd, LOOP_READ, on_accept, control);
 	return control;
 }
@@ -45,6 +49,7 @@ struct logd_control *logd_control_free(struct logd_control *control)
 		return NULL;
 	drop(control);
 	timer_done(&control->counters);
+	timer_done(&control->pause);
 	watch_free(control->watch);
 	close(control->listen_fd);
 	free(control);
@@ -63,8 +68,11 @@ static void on_accept(int listen_fd, unsigned events, void *arg)
 	uid_t uid = (uid_t)-1;
 	pid_t pid = 0;
 	_cleanup_close_ int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (fd < 0)
+	if (fd < 0) {
+		watch_set(control->watch, 0); // no descriptor: it would be told again at once
+		timer_start(&control->pause, PAUSE_MS);
 		return;
+	}
 	if (!unix_peer(fd, &uid, &pid) || (uid != 0 && uid != geteuid())) {
 		log_warn("control connection refused", "uid=%u pid=%d", uid, (int)pid);
 		return;
@@ -72,6 +80,12 @@ static void on_accept(int listen_fd, unsigned events, void *arg)
 	drop(control);
 	control->channel = channel_new(control->loop, take_fd(&fd), &connection_callbacks, control);
 	channel_greet(control->channel);
+}
+
+static void accept_again(void *arg)
+{
+	struct logd_control *control = arg;
+	watch_set(control->watch, LOOP_READ);
 }
 
 static void on_message(const struct wire_message *message, int *fd, void *arg)

@@ -4,15 +4,20 @@
 #include "common/util.h"
 
 #include <event2/buffer.h>
+#include <event2/listener.h>
 #include <event2/http.h>
 #include <event2/http_struct.h>
 #include <event2/keyvalq_struct.h>
 
 #define IDLE_S 120 // Docker closes idle connections after 30 s; a client that does nothing is cut off after this
 #define HEADERS_MAX 65536
+#define PAUSE_MS 1000 // when there is no descriptor for one who calls
 
 struct plugin {
 	struct evhttp *server;
+	struct evconnlistener *listener;
+	struct timer pause;
+	bool told; // that nobody could be taken
 	struct plugin_handlers handlers;
 	void *arg;
 };
@@ -21,6 +26,11 @@ struct plugin_request {
 	struct evhttp_request *http; // NULL: Docker has gone
 };
 
+// There is one in a program. What libevent passes to on_accept_failed is its own server.
+static struct plugin *serving;
+
+static void on_accept_failed(struct evconnlistener *listener, void *arg);
+static void accept_again(void *arg);
 static void activate(struct evhttp_request *http, void *arg);
 static void capabilities(struct evhttp_request *http, void *arg);
 static void start_logging(struct evhttp_request *http, void *arg);
@@ -32,14 +42,21 @@ struct plugin *plugin_new(struct loop *loop, int listen_fd, const struct plugin_
 			  struct error *err)
 {
 	struct plugin *plugin = xcalloc(1, sizeof(*plugin));
+	struct evhttp_bound_socket *bound = NULL;
 
+	timer_init(&plugin->pause, loop, accept_again, plugin);
 	plugin->handlers = *handlers;
 	plugin->arg = arg;
 	plugin->server = evhttp_new(loop_base(loop));
-	if (!plugin->server || evhttp_accept_socket(plugin->server, listen_fd) < 0) {
+	if (plugin->server)
+		bound = evhttp_accept_socket_with_handle(plugin->server, listen_fd);
+	if (!bound) {
 		error_set(err, ENOMEM, "cannot serve on the plugin socket");
 		return plugin_free(plugin);
 	}
+	plugin->listener = evhttp_bound_socket_get_listener(bound);
+	evconnlistener_set_error_cb(plugin->listener, on_accept_failed);
+	serving = plugin;
 	evhttp_set_timeout(plugin->server, IDLE_S);
 	evhttp_set_max_body_size(plugin->server, (ev_ssize_t)PLUGIN_BODY_MAX);
 	evhttp_set_max_headers_size(plugin->server, HEADERS_MAX);
@@ -54,10 +71,35 @@ struct plugin *plugin_new(struct loop *loop, int listen_fd, const struct plugin_
 
 struct plugin *plugin_free(struct plugin *plugin)
 {
-	if (plugin && plugin->server)
+	if (!plugin)
+		return NULL;
+	if (plugin->server)
 		evhttp_free(plugin->server);
+	timer_done(&plugin->pause);
+	if (serving == plugin)
+		serving = NULL;
 	free(plugin);
 	return NULL;
+}
+
+// It would be told again at once, for as long as nobody can be taken.
+static void on_accept_failed(struct evconnlistener *listener, void *arg)
+{
+	int code = EVUTIL_SOCKET_ERROR();
+
+	(void)arg;
+	evconnlistener_disable(listener);
+	timer_start(&serving->pause, PAUSE_MS);
+	if (!serving->told)
+		log_error("cannot take a call of Docker's", "error=%s", strerror(code));
+	serving->told = true;
+}
+
+static void accept_again(void *arg)
+{
+	struct plugin *plugin = arg;
+
+	evconnlistener_enable(plugin->listener);
 }
 
 static void reply(struct evhttp_request *http, int code, const char *text)

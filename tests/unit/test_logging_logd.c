@@ -1,14 +1,16 @@
 // All of ecs-logd behind its socket (logging/logd.h), with destinations that do what the test says.
 #include "test_logging_destination.h"
+#include "test_slow.h"
 #include "test_spool_bed.h"
 
 #include "common/http.h"
 #include "logging/logd.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define SCALE 20000 // CONTAINER_LOG_LINGER_MS in 3 ms
+#define SCALE 1000 // CONTAINER_LOG_LINGER_MS in 60 ms
 #define CONTAINER "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define OTHER "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
@@ -118,6 +120,7 @@ static struct http_call *ask(const char *method, const char *body)
 				       .unix_socket = socket_path,
 				       .body = body,
 				       .body_len = body ? strlen(body) : 0,
+				       .connect_timeout_ms = UINT64_C(60000) * SCALE, // the clock's haste is not meant
 				       .once = true};
 
 	str_replace(&answered, NULL);
@@ -281,6 +284,54 @@ static void test_client_gone(void **state)
 	assert_int_equal(containers("OpenStreams"), 1);
 }
 
+static void count_turn(void *arg)
+{
+	(*(unsigned *)arg)++;
+}
+
+// Without a descriptor for who calls, it waits: neither turning in circles nor for ever.
+static void test_no_descriptors(void **state)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), taken[4096], next;
+	static const char request[] = "GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+	struct rlimit before, few;
+	struct timer timer;
+	unsigned turns = 0;
+	size_t count = 0;
+	char text[64] = "";
+
+	(void)state;
+	if (under_valgrind()) { // which takes the connection and throws it away
+		close(fd);
+		skip();
+	}
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = (struct rlimit){.rlim_cur = 512, .rlim_max = before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while ((next = dup(fd)) >= 0)
+		taken[count++] = next;
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(write(fd, request, strlen(request)), strlen(request));
+	loop_set_turn_end(loop, count_turn, &turns);
+	timer_init(&timer, loop, stop_loop, loop);
+	timer_start(&timer, 500); // less than it waits
+	assert_int_equal(loop_run(loop), 0);
+	assert_true(turns < 10);
+	loop_set_turn_end(loop, NULL, NULL);
+	while (count > 0)
+		close(taken[--count]);
+	for (int i = 0; i < 20000 && recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT) <= 0; i++) {
+		turn();
+		usleep(100);
+	}
+	assert_non_null(strstr(text, "200 OK"));
+	close(fd);
+	timer_done(&timer);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 // What a process that was killed had read is read on, once.
 static void test_goes_on(void **state)
 {
@@ -384,6 +435,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_end_with_a_start_that_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_client_gone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_descriptors, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_goes_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_totals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_router_gone, setup, teardown),
