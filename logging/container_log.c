@@ -313,8 +313,10 @@ static void drop_fifo(struct container_log *log, struct fifo *fifo)
 void container_log_end(struct container_log *log)
 {
 	// A log without a line has no end either: `docker logs` of a stopped container begins and ends one.
-	if (!container_log_shipped(log))
-		spool_append_end(log->spool);
+	if (container_log_shipped(log))
+		return;
+	spool_append_end(log->spool);
+	container_log_flush(log); // as Docker's own drivers do at a close (§4.5, §4.7)
 }
 
 static void end_fifo(struct container_log *log, struct fifo *fifo)

@@ -1,11 +1,14 @@
 """The awslogs destination against CloudWatch Logs of the bed: whatever happens on the way, each line arrives, in order, and
-no request is one that the service would not take. Fed by tests/logging/feed.c, so Docker is not needed."""
+no request is one that the service would not take. Fed by tests/logging/feed.c, so Docker is not needed. Rows
+are those of the test matrix of logs."""
 
 import collections
+import datetime
 import json
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -70,6 +73,7 @@ def check(service, lines, duplicates=False):
     return len(found) - lines
 
 
+@pytest.mark.row(1)
 @pytest.mark.parametrize("lines, size", [(1, 100), (100, 1000), (30000, 100), (40, 250_000)])
 def test_lines_arrive(service, tmp_path, lines, size):
     report = Feed(service, tmp_path, lines, size=size, batch=min(lines, 1000) if size < 1000 else 1).wait()
@@ -80,12 +84,14 @@ def test_lines_arrive(service, tmp_path, lines, size):
     assert compressed < lines * size / 4 or lines == 1
 
 
+@pytest.mark.row(1)
 def test_without_compression(service, tmp_path):
     Feed(service, tmp_path, 1000, {"ECS_LOGD_AWSLOGS_GZIP": "false"}).wait()
     check(service, 1000)
     assert sum(call[4] for call in service.operations("PutLogEvents")) > 100_000
 
 
+@pytest.mark.row(42)
 def test_tls(tmp_path):
     pki = Pki(str(tmp_path / "pki"))
     service = CloudWatch(tls=pki.server_context)
@@ -95,6 +101,7 @@ def test_tls(tmp_path):
     assert service.violations == []
 
 
+@pytest.mark.row(1, 32)
 def test_embedded_metrics_and_credentials_of_a_task(service, tmp_path):
     service.credentials["/v2/credentials/id"] = {"AccessKeyId": TASK_KEY, "SecretAccessKey": "secret/of/a+task",
                                                  "Token": "token//+==", "Expiration": "2099-01-01T00:00:00Z"}
@@ -104,6 +111,7 @@ def test_embedded_metrics_and_credentials_of_a_task(service, tmp_path):
     check(service, 100)
 
 
+@pytest.mark.row(32)
 def test_credentials_that_come_late(service, tmp_path):
     service.credentials["/v2/credentials/id"] = (503, {"code": "Unavailable", "message": "not yet"})
     feed = Feed(service, tmp_path, 100, {"ECS_LOGD_CREDENTIALS_BASE": service.endpoint},
@@ -117,6 +125,7 @@ def test_credentials_that_come_late(service, tmp_path):
     check(service, 100)
 
 
+@pytest.mark.row(10)
 def test_the_group_is_made(service, tmp_path):
     service.delete_group(GROUP)
     Feed(service, tmp_path, 100, awslogs_create_group="true").wait()
@@ -124,6 +133,7 @@ def test_the_group_is_made(service, tmp_path):
     assert [call[0] for call in service.operations()][:3] == ["CreateLogStream", "CreateLogGroup", "CreateLogStream"]
 
 
+@pytest.mark.row(10)
 def test_the_stream_is_deleted_while_it_is_used(service, tmp_path):
     feed = Feed(service, tmp_path, 20_000, rate=5000, awslogs_force_flush_interval_seconds=1)
     service.wait_events(GROUP, STREAM, 1)
@@ -133,6 +143,7 @@ def test_the_stream_is_deleted_while_it_is_used(service, tmp_path):
     assert found == list(range(found[0], 20_000))
 
 
+@pytest.mark.row(6)
 def test_throttling(service, tmp_path):
     service.throttle = 0.3
     report = Feed(service, tmp_path, 20_000, rate=5000, awslogs_force_flush_interval_seconds=1).wait()
@@ -140,6 +151,7 @@ def test_throttling(service, tmp_path):
     assert report["Retries"] == sum(call[2] == "ThrottlingException" for call in service.calls) > 0
 
 
+@pytest.mark.row(4, 8)
 def test_everything_goes_wrong_now_and_then(service, tmp_path):
     """Lost answers may repeat lines; nothing else does."""
     faults = [dict(action="drop"), dict(action="reset"), dict(action="lost"), dict(action="html", status=502),
@@ -158,6 +170,7 @@ def test_everything_goes_wrong_now_and_then(service, tmp_path):
     assert 0 < again <= report["RepeatedLines"] + lost
 
 
+@pytest.mark.row(3, 4)
 def test_an_outage(service, tmp_path):
     service.fault("PutLogEvents", "reset", times=15)
     report = Feed(service, tmp_path, 50_000, batch=1000).wait()
@@ -165,6 +178,7 @@ def test_an_outage(service, tmp_path):
     assert report["Retries"] >= 14      # one may be repeated by the connection below
 
 
+@pytest.mark.row(24, 25)
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_restarts(service, tmp_path, how):
     lines = 0
@@ -180,6 +194,7 @@ def test_restarts(service, tmp_path, how):
     assert sorted(found)[:lines + 1000] == list(range(lines + 1000))
 
 
+@pytest.mark.row(5)
 def test_a_slow_line(service, tmp_path):
     """A full batch takes longer than a call may, and arrives nevertheless, later: batches become smaller."""
     service.rate = 100_000
@@ -188,12 +203,14 @@ def test_a_slow_line(service, tmp_path):
     assert 0 < report["Retries"] < 20
 
 
+@pytest.mark.row(35)
 def test_a_service_with_another_time(service, tmp_path):
     service.ahead = -3600
     Feed(service, tmp_path, 1000).wait()
     check(service, 1000)
 
 
+@pytest.mark.row(8)
 def test_refused_events(service, tmp_path):
     service.refuse = lambda event: event.message.startswith(("77 ", "500 "))
     report = Feed(service, tmp_path, 1000).wait()
@@ -201,7 +218,53 @@ def test_refused_events(service, tmp_path):
     assert report["RefusedLines"] == 2
 
 
+@pytest.mark.row(8)
 def test_sequence_tokens_of_old(service, tmp_path):
     service.tokens = True
     Feed(service, tmp_path, 20_000).wait()
     check(service, 20_000)
+
+
+@pytest.mark.row(3)
+@pytest.mark.parametrize("scale", [600, 20_000], ids=["two hours", "three days"])
+def test_a_long_outage(service, tmp_path, scale):
+    """On a clock that runs 12 s of ours. Tries become rare, and stay so: about two a minute in the end."""
+    service.fault("PutLogEvents", "reset", times=1_000_000)
+    hours = 12 * scale / 3600
+    feed = Feed(service, tmp_path, 20_000, scale=scale)
+    service.wait(lambda: service.operations("PutLogEvents"))
+    time.sleep(12)
+    tries = len(service.operations("PutLogEvents"))
+    service.faults.clear()
+    report = feed.wait()
+    check(service, 20_000)
+    assert report["Retries"] > 10
+    # The first ten minutes of growing pauses, and pauses of half a minute on average, twice as often as that at most.
+    assert tries < 50 + hours * 240
+
+
+@pytest.mark.row(32)
+@pytest.mark.parametrize("endpoint", ["renews", "fails", "gone"])
+def test_credentials_expire(service, tmp_path, endpoint):
+    """They are used until they expire, whatever the endpoint says meanwhile; afterwards lines wait for new ones."""
+    def document(key, token, seconds):
+        expires = datetime.datetime.fromtimestamp(time.time() + seconds, datetime.timezone.utc)
+        return {"AccessKeyId": key, "SecretAccessKey": "secret/of/a+task", "Token": token,
+                "Expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    service.keys["AKIDSECOND"] = ("secret/of/a+task", "second")
+    service.credentials["/v2/credentials/id"] = document(TASK_KEY, "token//+==", 5)
+    feed = Feed(service, tmp_path, 8000, {"ECS_LOGD_CREDENTIALS_BASE": service.endpoint}, rate=1000, scale=5,
+                awslogs_credentials_endpoint="/v2/credentials/id", awslogs_force_flush_interval_seconds=1)
+    service.wait_events(GROUP, STREAM, 1)
+    renewed = document("AKIDSECOND", "second", 3600)
+    if endpoint == "renews":
+        service.credentials["/v2/credentials/id"] = renewed
+    else:
+        service.credentials["/v2/credentials/id"] = (503 if endpoint == "fails" else 404, {"code": "no", "message": "no"})
+        time.sleep(6)
+        service.expired.add(TASK_KEY)
+        assert len(service.messages(GROUP, STREAM)) > 2000     # until they expired
+        service.credentials["/v2/credentials/id"] = renewed
+    feed.wait()
+    check(service, 8000)
+    assert "AKIDSECOND" in service.headers[-1]["authorization"]
