@@ -172,10 +172,10 @@ def test_everything_goes_wrong_now_and_then(service, tmp_path):
 
 @pytest.mark.row(3, 4)
 def test_an_outage(service, tmp_path):
-    service.fault("PutLogEvents", "reset", times=15)
+    service.fault("PutLogEvents", "reset", times=10)
     report = Feed(service, tmp_path, 50_000, batch=1000).wait()
     check(service, 50_000)
-    assert report["Retries"] >= 14      # one may be repeated by the connection below
+    assert report["Retries"] >= 9      # one may be repeated by the connection below
 
 
 @pytest.mark.row(24, 25)
@@ -226,21 +226,20 @@ def test_sequence_tokens_of_old(service, tmp_path):
 
 
 @pytest.mark.row(3)
-@pytest.mark.parametrize("scale", [600, 20_000], ids=["two hours", "three days"])
+@pytest.mark.parametrize("scale", [1800, 64_800], ids=["two hours", "three days"])
 def test_a_long_outage(service, tmp_path, scale):
-    """On a clock that runs 12 s of ours. Tries become rare, and stay so: about two a minute in the end."""
+    """On a clock that runs for four seconds of ours. Tries become rare, and stay so: about two a minute in the end."""
     service.fault("PutLogEvents", "reset", times=1_000_000)
-    hours = 12 * scale / 3600
     feed = Feed(service, tmp_path, 20_000, scale=scale)
     service.wait(lambda: service.operations("PutLogEvents"))
-    time.sleep(12)
-    tries = len(service.operations("PutLogEvents"))
+    time.sleep(4)
+    feed.end()
+    # Pauses grow to half a minute on average in the first minutes.
+    assert 1 < len(service.operations("PutLogEvents")) < 50 + 4 * scale / 60 * 4
     service.faults.clear()
-    report = feed.wait()
+    # On that clock a call has no time, so another one goes on with the spool.
+    Feed(service, tmp_path).wait()
     check(service, 20_000)
-    assert report["Retries"] > 10
-    # The first ten minutes of growing pauses, and pauses of half a minute on average, twice as often as that at most.
-    assert tries < 50 + hours * 240
 
 
 @pytest.mark.row(32)
@@ -252,8 +251,8 @@ def test_credentials_expire(service, tmp_path, endpoint):
         return {"AccessKeyId": key, "SecretAccessKey": "secret/of/a+task", "Token": token,
                 "Expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
     service.keys["AKIDSECOND"] = ("secret/of/a+task", "second")
-    service.credentials["/v2/credentials/id"] = document(TASK_KEY, "token//+==", 5)
-    feed = Feed(service, tmp_path, 8000, {"ECS_LOGD_CREDENTIALS_BASE": service.endpoint}, rate=1000, scale=5,
+    service.credentials["/v2/credentials/id"] = document(TASK_KEY, "token//+==", 3)
+    feed = Feed(service, tmp_path, 5000, {"ECS_LOGD_CREDENTIALS_BASE": service.endpoint}, rate=1000, scale=5,
                 awslogs_credentials_endpoint="/v2/credentials/id", awslogs_force_flush_interval_seconds=1)
     service.wait_events(GROUP, STREAM, 1)
     renewed = document("AKIDSECOND", "second", 3600)
@@ -261,10 +260,10 @@ def test_credentials_expire(service, tmp_path, endpoint):
         service.credentials["/v2/credentials/id"] = renewed
     else:
         service.credentials["/v2/credentials/id"] = (503 if endpoint == "fails" else 404, {"code": "no", "message": "no"})
-        time.sleep(6)
+        time.sleep(3.5)
         service.expired.add(TASK_KEY)
-        assert len(service.messages(GROUP, STREAM)) > 2000     # until they expired
+        assert len(service.messages(GROUP, STREAM)) > 1000     # until they expired
         service.credentials["/v2/credentials/id"] = renewed
     feed.wait()
-    check(service, 8000)
+    check(service, 5000)
     assert "AKIDSECOND" in service.headers[-1]["authorization"]

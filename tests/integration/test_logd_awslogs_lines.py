@@ -386,6 +386,20 @@ def test_rejected_events(logd, service, fifo):
     assert len(service.messages(GROUP, "s")) == 10
 
 
+@pytest.mark.row(9)
+def test_events_that_are_too_old_for_the_service(logd, service, fifo):
+    """By its clock, which is ahead of ours."""
+    service.ahead = 240
+    now = int(time.time() * 1000)
+    log = fifo()
+    lines = [(now - 14 * DAY + 120_000 + number, f"old {number}") for number in range(5)] + [(now, "good")]
+    log.write(b"".join(record(text.encode(), time_ns=when * 1_000_000) for when, text in lines))
+    wait_until(lambda: log.figures["WaitingLines"] == 0, 30, "the answer")
+    assert log.figures["RefusedLines"] == 5
+    log.stop()
+    assert service.messages(GROUP, "s") == ["good"]
+
+
 # --- errors (§4.9)
 
 RETRIED = [(400, code) for code in (
