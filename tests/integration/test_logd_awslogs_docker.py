@@ -40,7 +40,8 @@ def imds(instance):
 
 
 @pytest.fixture
-def make_logd(instance, request):
+def make_logd(instance, service, request):
+    """The service outlives them."""
     made = []
 
     def make(**settings):
@@ -106,11 +107,11 @@ def test_lines_of_containers(instance, logd, service):
         arguments = {**log_options(service, tag="load/{{.Name}}"), "awslogs_force_flush_interval_seconds": 1}
         del arguments["awslogs_region"]
         instance.docker("run", "-d", "--network", "none", "--name", f"c{number}", *options("awslogs", **arguments),
-                        "busybox:test", "sh", "-c", f"i=0; while [ $i -lt 10000 ]; do echo c{number} $i; i=$((i+1)); done")
+                        "busybox:test", "sh", "-c", f"i=0; while [ $i -lt 4000 ]; do echo c{number} $i; i=$((i+1)); done")
     instance.docker("wait", *(f"c{number}" for number in range(5)))
     logd.all_shipped()
     for number in range(5):
-        assert service.messages(GROUP, f"load/c{number}") == [f"c{number} {i}" for i in range(10000)]
+        assert service.messages(GROUP, f"load/c{number}") == [f"c{number} {i}" for i in range(4000)]
 
 
 @pytest.mark.row(38)
@@ -310,7 +311,7 @@ def test_ecsd_restarts_during_an_outage(make_logged, service):
     """Delivery goes on whatever ecsd does."""
     bed = make_logged()
     key = role(service)
-    task = send(bed, logged(service, COUNT.format(count=400, pause="sleep 0.01;"), key,
+    task = send(bed, logged(service, COUNT.format(count=200, pause="sleep 0.01;"), key,
                             awslogs_force_flush_interval_seconds="1"))
     service.wait_events(GROUP, stream_of(task), 1)
     outage = service.fault("PutLogEvents", "reset", times=100000)
@@ -319,8 +320,8 @@ def test_ecsd_restarts_during_an_outage(make_logged, service):
     bed.start()
     outage.release()
     bed.cp.wait_task_status(task["arn"], "STOPPED")
-    service.wait_events(GROUP, stream_of(task), 400, timeout=60)
-    assert numbers(service, task) == list(range(400))
+    service.wait_events(GROUP, stream_of(task), 200, timeout=60)
+    assert numbers(service, task) == list(range(200))
 
 
 @pytest.mark.row(31)

@@ -39,8 +39,8 @@ def service(make_service):
 
 
 @pytest.fixture
-def logd(instance, request):
-    """Its timers run SCALE times as fast."""
+def logd(instance, make_service, request):
+    """Its timers run SCALE times as fast; services outlive it."""
     logd = Logd(instance, instance.new_directory(), AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY,
                 AWS_REGION=REGION, ECSD_CLOCK_SCALE=SCALE).start()
     yield logd
