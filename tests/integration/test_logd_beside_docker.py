@@ -163,7 +163,7 @@ def test_syslog_messages(instance, docker, logd, shown, pki, way, form):
         assert len({message.process for message in messages}) == 1
         seen.append([message._replace(time=re.sub(rb"\d", b"0", message.time).replace(b" 0", b"00"), process=b"1",
                                       tag=neutral(message.tag, container)) for message in messages])
-        wire.stop()
+        wire.down()
     theirs, ours = seen
     assert {message.priority for message in ours} == {b"158", b"155"} and ours[0].tag == b"same/ID"
     for priority in (b"158", b"155"):

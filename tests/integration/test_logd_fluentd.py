@@ -42,6 +42,7 @@ def ship(programs, tmp_path):
 
 # --- records (row 1), as an independent server reads them
 
+@pytest.mark.row(1)
 def test_records(node, ship):
     server = node()
     program = ship(server.port, tag="app.web", attributes={"com.example.team": "a b", "STAGE": ""})
@@ -57,6 +58,7 @@ def test_records(node, ship):
         {**common, "source": "stdout", "log": "ä€😀\t\"\\"}]
 
 
+@pytest.mark.row(1)
 @pytest.mark.parametrize("mode", ["forward", "packed", "gzip"])
 def test_sub_second_and_modes(node, ship, mode):
     """As single messages and as batches; all modes say the same."""
@@ -72,6 +74,7 @@ def test_sub_second_and_modes(node, ship, mode):
     assert all(event["tag"] == CONTAINER for event in events)
 
 
+@pytest.mark.row(20)
 def test_attributes_win(node, ship):
     server = node()
     program = ship(server.port, attributes={"source": "mine", "log": "mine too", "partial_id": "still mine"})
@@ -84,6 +87,7 @@ def test_attributes_win(node, ship):
     assert piece == {**plain, "partial_message": "true", "partial_id": "abc", "partial_ordinal": "3", "partial_last": "true"}
 
 
+@pytest.mark.row(14)
 def test_binary_data(ship):
     """Row 14: all byte values arrive unchanged."""
     server = ForwardServer()
@@ -96,6 +100,7 @@ def test_binary_data(ship):
     server.stop()
 
 
+@pytest.mark.row(12)
 @pytest.mark.parametrize("length", [0, 1, 31, 32, 255, 256, 16383, 16384, 16385, 65536, 1 << 19])
 def test_line_lengths(ship, length):
     """Row 12: pieces are sent as they come."""
@@ -131,6 +136,7 @@ def docker_wire(engine, options, command):
     return server.connections[0], container
 
 
+@pytest.mark.row(1, 12)
 @pytest.mark.parametrize("options", [{}, {"fluentd-sub-second-precision": "true"}, {"fluentd-request-ack": "true"}],
                          ids=["plain", "sub-second", "ack"])
 def test_as_dockers_driver_sends_it(engine, ship, options):
@@ -159,7 +165,6 @@ def test_as_dockers_driver_sends_it(engine, ship, options):
         assert own[2] == record
         assert own[3].keys() == theirs[3].keys() and all(len(own[3][key]) == len(theirs[3][key]) for key in own[3])
     # The same types and lengths: names of the container apart, both wires have the same number of bytes.
-    
     assert len(ours.raw) == len(docker.raw)
     # And the fields are all texts.
     start = ours.raw.index(b"\xa3log")
@@ -207,6 +212,7 @@ def expect_all(server, count):
     return repeated
 
 
+@pytest.mark.row(7)
 @pytest.mark.parametrize("on_chunk", [ack_late, ack_wrong_first])
 def test_acks_late_and_wrong(ship, on_chunk):
     server = ForwardServer()
@@ -220,6 +226,7 @@ def test_acks_late_and_wrong(ship, on_chunk):
     server.stop()
 
 
+@pytest.mark.row(7)
 def test_acks_lost(ship):
     """They are waited for a minute; then the same chunks come again, under the same ids."""
     server = ForwardServer()
@@ -232,6 +239,7 @@ def test_acks_lost(ship):
     server.stop()
 
 
+@pytest.mark.row(7)
 def test_server_that_never_acknowledges(ship):
     """Nothing is lost, nothing hangs, nothing counts as delivered; and it goes on when the server does."""
     server = ForwardServer()
@@ -247,6 +255,7 @@ def test_server_that_never_acknowledges(ship):
     server.stop()
 
 
+@pytest.mark.row(7)
 def test_acks_by_the_operators_setting(ship):
     server = ForwardServer()
     program = ship(server.port, environment={"ECS_LOGD_FLUENTD_ACK": "true"})
@@ -258,6 +267,7 @@ def test_acks_by_the_operators_setting(ship):
 
 # --- login (row 43)
 
+@pytest.mark.row(43)
 def test_shared_key(node, ship):
     server = node(sharedKey="the key")
     program = ship(server.port, environment={"ECS_LOGD_FLUENTD_SHARED_KEY": "the key"})
@@ -266,6 +276,7 @@ def test_shared_key(node, ship):
     assert len(server.events(100)) == 100
 
 
+@pytest.mark.row(43)
 def test_user_and_password(node, ship, tmp_path):
     server = node(sharedKey="the key", users={"me": "the password"})
     (tmp_path / "password").write_text("the password\n")
@@ -278,6 +289,7 @@ def test_user_and_password(node, ship, tmp_path):
     assert len(server.events(100)) == 100
 
 
+@pytest.mark.row(43)
 @pytest.mark.parametrize("environment, trouble", [
     ({"ECS_LOGD_FLUENTD_SHARED_KEY": "wr0ng key", "ECS_LOGD_FLUENTD_USERNAME": "me",
       "ECS_LOGD_FLUENTD_PASSWORD": "the password"}, "refuses the login"),
@@ -294,6 +306,7 @@ def test_wrong_login(node, ship, environment, trouble):
     assert not any("wr0ng" in line for line in program.errors)
 
 
+@pytest.mark.row(43)
 @pytest.mark.parametrize("ack", ["false", "true"])
 def test_keepalive_false(ship, ack):
     """The server closes after each message; nothing is sent that it does not read."""
@@ -308,6 +321,7 @@ def test_keepalive_false(ship, ack):
     server.stop()
 
 
+@pytest.mark.row(43)
 def test_server_without_a_key(node, ship):
     server = node()
     program = ship(server.port, environment={"ECS_LOGD_FLUENTD_SHARED_KEY": "the key"}, scale=5)
@@ -321,6 +335,7 @@ def tls_files(pki, **more):
     return {"tls": {"cert": pki.server_cert, "key": pki.server_key, **more}}
 
 
+@pytest.mark.row(42)
 def test_tls(node, ship, pki):
     server = node(sharedKey="the key", **tls_files(pki))
     program = ship(fluentd_address=f"tls://127.0.0.1:{server.port}", fluentd_request_ack="true", environment={
@@ -330,6 +345,7 @@ def test_tls(node, ship, pki):
     assert len(server.events(5000)) == 5000
 
 
+@pytest.mark.row(42)
 def test_tls_with_a_client_certificate(node, ship, pki):
     cert, key = pki.client_certificate()
     server = node(**tls_files(pki, ca=pki.ca))
@@ -340,6 +356,7 @@ def test_tls_with_a_client_certificate(node, ship, pki):
     assert server.events(1)[0]["record"]["log"] == "in"
 
 
+@pytest.mark.row(42)
 def test_tls_of_an_unknown_authority(node, ship, pki):
     server = node(**tls_files(pki))
     program = ship(fluentd_address=f"tls://127.0.0.1:{server.port}")
@@ -348,6 +365,7 @@ def test_tls_of_an_unknown_authority(node, ship, pki):
     assert len(server.read) == 1
 
 
+@pytest.mark.row(41)
 def test_unix_socket(node, ship, tmp_path):
     """As FireLens has it: no login, whatever is set for other servers."""
     server = node(path=str(tmp_path / "node.sock"))
@@ -358,6 +376,7 @@ def test_unix_socket(node, ship, tmp_path):
     assert len(server.events(100)) == 100
 
 
+@pytest.mark.row(41)
 def test_unix_socket_under_load(ship, tmp_path):
     server = ForwardServer(path=str(tmp_path / "ours.sock"))
     program = ship(fluentd_address=f"unix://{tmp_path}/ours.sock")
@@ -369,6 +388,7 @@ def test_unix_socket_under_load(ship, tmp_path):
 
 # --- outages (rows 2, 3, 4, 5)
 
+@pytest.mark.row(2, 3)
 @pytest.mark.parametrize("ack", ["false", "true"])
 def test_server_that_comes_later(ship, ack):
     server = ForwardServer()
@@ -382,6 +402,7 @@ def test_server_that_comes_later(ship, ack):
     server.stop()
 
 
+@pytest.mark.row(3, 4)
 @pytest.mark.parametrize("ack", ["false", "true"])
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 def test_server_restarts_under_load(ship, ack, reset):
@@ -399,6 +420,7 @@ def test_server_restarts_under_load(ship, ack, reset):
     server.stop()
 
 
+@pytest.mark.row(4, 5)
 @pytest.mark.parametrize("ack", ["false", "true"])
 def test_server_that_stalls(ship, ack):
     """It accepts and reads nothing; after 30 s another connection is tried."""
@@ -414,6 +436,7 @@ def test_server_that_stalls(ship, ack):
     server.stop()
 
 
+@pytest.mark.row(24)
 @pytest.mark.parametrize("ack", ["false", "true"])
 def test_killed_under_load(ship, ack):
     """SIGKILL of the sender: what was not confirmed comes again, nothing is missing (row 24)."""
@@ -429,6 +452,7 @@ def test_killed_under_load(ship, ack):
     server.stop()
 
 
+@pytest.mark.row(3)
 def test_new_connections_by_option(ship):
     server = ForwardServer()
     program = ship(server.port, fluentd_async="true", fluentd_async_reconnect_interval="200ms")

@@ -74,6 +74,7 @@ def wait_for_lines(rsyslog, way, lines):
     return wait_until(complete, 20, f"rsyslogd to write {lines} lines that came by {way}")
 
 
+@pytest.mark.row(1, 42, 44)
 @pytest.mark.parametrize("syslog_format", ["", "rfc3164", "rfc5424", "rfc5424micro"])
 @pytest.mark.parametrize("way", ["udp", "tcp", "tls", "unix", "unixgram"])
 def test_messages_are_understood(rsyslog, feed, way, syslog_format):
@@ -94,12 +95,14 @@ def test_messages_are_understood(rsyslog, feed, way, syslog_format):
         assert ("." in message.time.split("T")[1]) == (syslog_format == "rfc5424micro")
 
 
+@pytest.mark.row(1)
 @pytest.mark.parametrize("way", ["tcp", "unix"])
 def test_octet_counting(rsyslog, feed, way):
     feed(way, 1000, syslog_format="rfc5424", x_ecs_syslog_octet_counting="true").result()
     assert numbers(wait_for_lines(rsyslog, way, 1000)) == list(range(1000))
 
 
+@pytest.mark.row(3, 4)
 @pytest.mark.parametrize("way", ["tcp", "tls", "unix", "unixgram"])
 def test_a_restart_loses_nothing(rsyslog, feed, way):
     """Lines keep coming while rsyslogd ends and starts anew, three times: none is missing, and no more than was said came
@@ -118,6 +121,7 @@ def test_a_restart_loses_nothing(rsyslog, feed, way):
     assert len(seen) - LINES <= result["RepeatedLines"]
 
 
+@pytest.mark.row(2, 3)
 def test_down_for_a_while(rsyslog, feed):
     rsyslog.stop()
     running = feed("tcp", 5000)
@@ -128,6 +132,7 @@ def test_down_for_a_while(rsyslog, feed):
     assert numbers(wait_for_lines(rsyslog, "tcp", 5000)) == list(range(5000))
 
 
+@pytest.mark.row(42)
 def test_tls_without_a_certificate_is_refused(rsyslog, tmp_path, pki):
     """rsyslogd ends such a connection after the handshake without saying why; nothing counts as arrived."""
     run = Feed(rsyslog, rsyslog.address("tls"), tmp_path / "spool", 10, syslog_tls_ca_cert=pki.ca)
@@ -141,6 +146,7 @@ def test_tls_without_a_certificate_is_refused(rsyslog, tmp_path, pki):
     assert rsyslog.seen("tls") == []
 
 
+@pytest.mark.row(1)
 def test_the_hosts_own_syslog(tmp_path, pki):
     """Without an address: /dev/log is not there in this mount namespace, /var/run/syslog is."""
     host = subprocess.Popen(["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /run && echo ready && exec sleep 600"],
