@@ -12,6 +12,10 @@
 #define CHUNK SPOOL_BATCH_MAX               // duplicated at once
 #define TURN_BYTES ((size_t)1 << 20)        // read in one turn, so that others have theirs
 #define BUFFER (RECORD_HEADER + RECORD_MAX) // the longest record
+// After a read of less than REST_BYTES the FIFO is left alone for so long. Docker writes line by line, and each reading, with
+// what it sets going in spool and destination, costs as much as twenty lines.
+#define REST_MS 5
+#define REST_BYTES ((size_t)16 << 10)
 
 struct streams {
 	struct loop *loop;
@@ -39,7 +43,7 @@ struct stream {
 	void (*on_end)(struct stream *stream, void *arg);
 	void *arg;
 	struct watch *watch;
-	struct timer stall_timer;
+	struct timer rest_timer, stall_timer;
 	uint64_t stalled_since; // 0: not paused
 	uint64_t reported;      // loop time of the last line about a pause; 0: never
 	bool blocking, watched, released, ended;
@@ -63,6 +67,7 @@ enum result { MORE, EMPTY, PAUSED, ENDED };
 static enum result read_some(struct stream *stream, size_t *bytes);
 static void on_readable(int fd, unsigned events, void *arg);
 static void resume(void *arg);
+static void on_rested(void *arg);
 static void on_stall_timeout(void *arg);
 static int duplicate(struct streams *streams, int fd, char *to, size_t max, size_t *len);
 
@@ -135,6 +140,7 @@ struct stream *stream_open(struct streams *streams, const struct stream_options 
 				  .carry = {.max = BUFFER + CHUNK}};
 	for (size_t i = 0; i < ARRAY_SIZE(stream->pieces); i++)
 		stream->pieces[i].unknown = options->again;
+	timer_init(&stream->rest_timer, streams->loop, on_rested, stream);
 	timer_init(&stream->stall_timer, streams->loop, on_stall_timeout, stream);
 	stream->watch = watch_new(streams->loop, stream->fd, LOOP_READ | LOOP_EDGE, on_readable, stream);
 	loop_defer(streams->loop, resume, stream); // what is there from before
@@ -146,6 +152,7 @@ struct stream *stream_free(struct stream *stream)
 	if (!stream)
 		return NULL;
 	loop_defer_cancel(stream->shared->loop, resume, stream);
+	timer_done(&stream->rest_timer);
 	timer_done(&stream->stall_timer);
 	watch_free(stream->watch);
 	close(stream->fd);
@@ -247,6 +254,20 @@ static void on_readable(int fd, unsigned events, void *arg)
 		resume(stream);
 }
 
+static void rest(struct stream *stream)
+{
+	watch_set(stream->watch, 0);
+	timer_start(&stream->rest_timer, REST_MS);
+}
+
+static void on_rested(void *arg)
+{
+	struct stream *stream = arg;
+
+	// Tells of what has come in the meantime, too.
+	watch_set(stream->watch, LOOP_READ | LOOP_EDGE);
+}
+
 static void resume(void *arg)
 {
 	struct stream *stream = arg;
@@ -258,6 +279,8 @@ static void resume(void *arg)
 	if (result == MORE) {
 		loop_defer_cancel(stream->shared->loop, resume, stream);
 		loop_defer(stream->shared->loop, resume, stream);
+	} else if (result == EMPTY && bytes > 0 && bytes < REST_BYTES) {
+		rest(stream);
 	} else if (result == ENDED && !stream->ended) {
 		stream->ended = true;
 		stream->on_end(stream, stream->arg);

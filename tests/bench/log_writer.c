@@ -1,7 +1,8 @@
 // What runs in a container whose log is measured: writes numbered lines that look like those of a web server, then sleeps.
 // Linked statically.
 //
-//   log_writer COUNT SIZE RATE      so many lines (0: without end) of so many bytes, newline included, a second (0: all it can)
+//   log_writer COUNT SIZE RATE BLOCK    so many lines (0: without end) of so many bytes, newline included, a second (0: all it
+//                                       can), in writes of at least so many bytes (1: each line is one)
 
 #include <stdint.h>
 #include <stdio.h>
@@ -10,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BLOCK 4096 // written at once, as the C library does
-#define NUMBER 10  // digits
+#define PAUSE_US 1000
+#define NUMBER 10 // digits
 
 static const char *const words[] = {
 	"GET",       "/api/v1/items/", "200",    "POST",   "/health",  "user=",    "request_id=", "ms",    "upstream",
@@ -69,11 +70,11 @@ static uint64_t elapsed_ms(void)
 
 int main(int argc, char **argv)
 {
-	if (argc != 4)
+	if (argc != 5)
 		return 2;
 	uint64_t count = strtoull(argv[1], NULL, 10), rate = strtoull(argv[3], NULL, 10);
-	size_t size = strtoul(argv[2], NULL, 10), have = 0;
-	char *lines = malloc(KEPT * size), *block = malloc(BLOCK + size);
+	size_t size = strtoul(argv[2], NULL, 10), at_once = strtoul(argv[4], NULL, 10), have = 0;
+	char *lines = malloc(KEPT * size), *block = malloc(at_once + size);
 
 	if (!lines || !block || size < 2 * NUMBER)
 		return 2;
@@ -88,11 +89,11 @@ int main(int argc, char **argv)
 		for (size_t i = NUMBER; i-- > 0; rest /= 10)
 			line[i] = (char)('0' + rest % 10);
 		have += size;
-		if (have >= BLOCK) {
+		if (have >= at_once) {
 			put(block, have);
 			have = 0;
 			while (rate && number * 1000 > elapsed_ms() * rate)
-				usleep(5000);
+				usleep(PAUSE_US);
 		}
 	}
 	put(block, have);

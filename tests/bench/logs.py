@@ -20,7 +20,7 @@ from ecsbed.instance import Instance, wait_until
 from ecsbed.logd import DRIVER, PLUGINS, Logd
 
 STREAM_PORT, HTTP_PORT = 5514, 5580
-SIZE = 100
+SIZE, BLOCK = 100, 4096      # of a line, and of what the container writes at once: as the C library does
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDTESTLOGS", "AWS_SECRET_ACCESS_KEY": "logs/secret+key"}
 OPTIONS = {
     "awslogs": {"awslogs-group": "group", "awslogs-stream": "stream", "awslogs-region": "us-west-2",
@@ -72,13 +72,14 @@ class LogBed:
             logd.close()
 
     @contextlib.contextmanager
-    def container(self, options, count=0, rate=0):
+    def container(self, options, count=0, rate=0, block=BLOCK):
         """One that writes `count` lines (0: without end), `rate` a second (0: all it can), and then sleeps."""
         driver, values = options
         arguments = [part for name, value in values.items() for part in ("--log-opt", f"{name}={value}")]
         container = self.instance.docker(
             "run", "--detach", "--network", "none", "--volume", f"{TOOLS}/log_writer:/log_writer:ro", "--log-driver", driver,
-            *arguments, "busybox:test", "/log_writer", str(count), str(SIZE), str(rate)).strip()
+            *arguments, "busybox:test", "/log_writer", str(count), str(SIZE), str(rate),
+            str(block)).strip()
         try:
             yield container
         finally:
@@ -305,7 +306,7 @@ def measure_memory(streams):
             before = private_dirty(logd.pid)
             writers = [start_stream(logd, fifos, number) for number in range(streams)]
             for writer in writers:
-                os.write(writer, b"".join(record(b"%010d~ a line of a container that has little to say" % i) for i in range(20)))
+                os.write(writer, b"".join(record(b"%010d~ a container that has little to say" % i) for i in range(20)))
             wait_until(lambda: sink.lines() >= 20 * streams, 60, "lines of all streams")
             logd.all_shipped()
             time.sleep(3)       # what it frees when nothing happens
