@@ -12,10 +12,7 @@
 #define CHUNK SPOOL_BATCH_MAX               // duplicated at once
 #define TURN_BYTES ((size_t)1 << 20)        // read in one turn, so that others have theirs
 #define BUFFER (RECORD_HEADER + RECORD_MAX) // the longest record
-// After a read of less than REST_BYTES the FIFO is left alone for so long. Docker writes line by line, and each reading, with
-// what it sets going in spool and destination, costs as much as twenty lines.
-#define REST_MS 5
-#define REST_BYTES ((size_t)16 << 10)
+#define REST_BYTES ((size_t)16 << 10)       // a read of less is followed by a rest (STREAM_REST_MS)
 
 struct streams {
 	struct loop *loop;
@@ -257,7 +254,7 @@ static void on_readable(int fd, unsigned events, void *arg)
 static void rest(struct stream *stream)
 {
 	watch_set(stream->watch, 0);
-	timer_start(&stream->rest_timer, REST_MS);
+	timer_start(&stream->rest_timer, STREAM_REST_MS);
 }
 
 static void on_rested(void *arg)

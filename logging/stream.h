@@ -17,6 +17,9 @@
 #define STREAM_PIPE_BYTES (1 << 20)
 #define STREAM_STALL_MS 60000       // longest pause when nobody tells whether the container runs (§7.3)
 #define STREAM_REPORT_MS 60000      // between two lines of the log about pauses of the same FIFO
+// A FIFO of which little could be read is left alone for so long: Docker writes line by line, and each reading, with what it
+// sets going in spool and destination, costs as much as twenty lines.
+#define STREAM_REST_MS 5
 
 struct streams; // what all of them share: the buffer and the pipe that bytes are duplicated through
 struct streams *streams_new(struct loop *loop, struct error *err);

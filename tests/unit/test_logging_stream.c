@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #define FIFO_NUMBER 42
+#define COARSE_MS 20 // libevent's clock moves in steps of up to 10 ms
 #define ID_64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static struct streams *streams;
@@ -89,8 +90,11 @@ static int unread(void)
 	return n;
 }
 
+// Until what was sent is read.
 static void turns(void)
 {
+	for (uint64_t end = loop_now(loop) + STREAM_REST_MS + COARSE_MS; loop_now(loop) < end;)
+		turn();
 	for (int i = 0; i < 6; i++)
 		turn();
 }
@@ -121,6 +125,32 @@ static void test_lines_arrive(void **state)
 	assert_int_equal(ended, 0);
 }
 
+// The first line is read at once, and those that follow soon are read together.
+static void test_rest(void **state)
+{
+	uint64_t begin;
+
+	(void)state;
+	open_spool(&no_limits);
+	open_stream(true, false);
+	turn();
+	begin = loop_now(loop);
+	send_lines(0, 1, 100);
+	for (int i = 0; i < 2; i++)
+		turn();
+	expect_spooled(0, 1);
+	for (uint64_t i = 1; i < 10; i++) {
+		send_lines(i, i + 1, 100);
+		turn();
+		// On a machine that was busy elsewhere the rest may be over.
+		if (loop_now(loop) < begin + STREAM_REST_MS)
+			assert_int_equal(spool_tail(spool), 1);
+	}
+	turns();
+	expect_spooled(0, 10);
+	assert_int_equal(unread(), 0);
+}
+
 // Written byte by byte, each line is taken when it is whole.
 static void test_bytewise(void **state)
 {
@@ -137,6 +167,7 @@ static void test_bytewise(void **state)
 		turn();
 	}
 	buf_free(&b);
+	turns();
 	expect_spooled(0, 4);
 	assert_int_equal(unread(), 0);
 }
@@ -285,7 +316,10 @@ static uint64_t fill(void)
 		buf_free(&b);
 		number += n > 0;
 		still = n > 0 ? 0 : still + 1;
-		turn();
+		if (still)
+			turns();
+		else
+			turn();
 	}
 	return number;
 }
@@ -452,6 +486,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_lines_arrive, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rest, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bytewise, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_larger_than_the_fifo, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_garbage, setup, teardown),
