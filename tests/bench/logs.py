@@ -8,10 +8,10 @@ import json
 import os
 import re
 import resource
-import signal
 import socket
 import statistics
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -168,21 +168,10 @@ class Follower:
 
 def measure_spool(seconds):
     """For each size of lines: (size, lines/s and CPU s a million of the discarding reader, the same of ours, ratio)."""
-    with LogDirectory() as directory:
+    # On the disk of the build, as /tmp may be none.
+    with tempfile.TemporaryDirectory(dir=TOOLS) as directory:
         out = subprocess.run([f"{TOOLS}/spool_bench", directory, str(seconds)], check=True, capture_output=True, text=True)
     return [[float(word) for word in line.split()] for line in out.stdout.splitlines()]
-
-
-class LogDirectory:
-    """On the disk that container logs are on, and not in a tmpfs."""
-
-    def __enter__(self):
-        self.path = os.path.join(TOOLS, f"spool-{os.getpid()}")
-        os.makedirs(self.path)
-        return self.path
-
-    def __exit__(self, *_):
-        subprocess.run(["rm", "-r", self.path], check=False)
 
 
 # --- through dockerd
