@@ -183,12 +183,15 @@ static void test_two_fifos(void **state)
 	send_lines(1, 10, 20);
 	turns();
 	send_lines(0, 20, 21); // written before Docker says that it has closed it
+	fake.flushes = 0;
 	container_log_stop(container, fifos[0]);
+	assert_int_equal(fake.flushes, 1); // what is left is not waited for
 	assert_false(container_log_has(container, fifos[0]));
 	assert_true(container_log_has(container, fifos[1]) && container_log_is_read(container));
 	assert_false(noted(0));
 	assert_true(noted(1));
 	container_log_stop(container, fifos[0]);
+	assert_int_equal(fake.flushes, 1);
 	send_lines(1, 21, 30);
 	turns();
 	assert_non_null(fake.open);

@@ -16,7 +16,7 @@ struct destination {
 };
 static struct {
 	struct destination *open; // NULL: none is
-	unsigned opens, wakes, asks;
+	unsigned opens, wakes, flushes, asks;
 	void (*answer)(const struct error *refusal, void *arg);
 	void *arg;
 	char tag[32]; // it was opened with
@@ -55,6 +55,12 @@ static inline void fake_wake(struct destination *d)
 	fake.wakes++;
 }
 
+static inline void fake_flush(struct destination *d)
+{
+	assert_ptr_equal(d, fake.open);
+	fake.flushes++;
+}
+
 static inline struct destination *fake_free(struct destination *d)
 {
 	assert_ptr_equal(d, fake.open);
@@ -77,15 +83,15 @@ const struct destination_class destination_awslogs = {.driver = "awslogs",
 						      .open = fake_open,
 						      .ask = fake_ask,
 						      .wake = fake_wake,
-						      .flush = fake_wake,
+						      .flush = fake_flush,
 						      .free = fake_free},
 			       destination_fluentd = {.driver = "fluentd",
 						      .open = fake_open,
 						      .wake = fake_wake,
-						      .flush = fake_wake,
+						      .flush = fake_flush,
 						      .free = fake_free},
 			       destination_syslog = {.driver = "syslog",
 						     .open = fake_open,
 						     .wake = fake_wake,
-						     .flush = fake_wake,
+						     .flush = fake_flush,
 						     .free = fake_free};
