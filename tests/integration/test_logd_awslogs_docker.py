@@ -159,7 +159,7 @@ def test_as_dockers_driver_sends_it(instance, logd, service, script, more):
         began = time.time()
         container = send()
         ended = time.time()
-        service.wait(lambda: any(key[0] == group and events for key, events in service.streams.items()))
+        service.wait(lambda: service.operations("PutLogEvents"))
         # All of the container's last batch came in one call, or nothing of it.
         (name, events), = [(key[1], events) for key, events in service.streams.items() if key[0] == group]
         assert all(began - 1 <= event.timestamp / 1000 <= ended + 1 for event in events)

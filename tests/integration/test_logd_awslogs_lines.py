@@ -426,6 +426,7 @@ def test_errors(logd, make_service, fifo, errors):
         log.stop()
     for service, (_, code) in zip(services, errors):
         assert wait_messages(service, 3) == [f"n {i}" for i in range(3)], code
+        service.wait(lambda: len(service.operations("PutLogEvents")) >= 3)
         assert [call[2] for call in service.operations("PutLogEvents")] == [code, code, None]
 
 
