@@ -12,12 +12,16 @@ import time
 import pytest
 
 from ecsbed import logfifo
+from ecsbed.cloudwatch import ACCESS_KEY, SECRET_KEY, CloudWatch
 from ecsbed.dockerapi import DockerApi, Refused
 from ecsbed.fluentd import ForwardServer
 from ecsbed.instance import wait_until
 from ecsbed.logd import DRIVER, Logd
 from ecsbed.syslogwire import SyslogWire
 
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+# What Docker's SDK signs; ecs-logd signs as a newer one does.
+DOCKER_SIGNS = ("content-length", "content-type", "host", "x-amz-date", "x-amz-target")
 SHOWN = "/tmp/ecsd-test-shown"    # Unix sockets and certificates, for dockerd and ecs-logd
 
 
@@ -40,7 +44,7 @@ def shown(pki):
 
 @pytest.fixture(scope="module")
 def logd(instance, shown):
-    logd = Logd(instance, instance.new_directory(), ECS_LOGD_SHOWN=shown).start()
+    logd = Logd(instance, instance.new_directory(), ECS_LOGD_SHOWN=shown, **CREDENTIALS).start()
     yield logd
     instance.remove_containers()
     refused = logd.refused()
@@ -398,3 +402,34 @@ def test_patterns_that_are_refused(docker, logd):
             theirs, ours = verdict(docker.run, driver, options), verdict(start_alone, logd, driver, options)
             # A newer Docker quotes more of it.
             assert theirs and ours and theirs[theirs.index("error parsing"):].rstrip("`") in ours, (pattern, theirs, ours)
+
+
+@pytest.mark.row(1, 19)
+def test_streams_of_awslogs(instance, docker, logd):
+    """The tag is the stream's name; what a line holds is the same event. (Batches and calls: test_logd_awslogs.py.) Docker 20.10
+    does not send UTF-8 for what is none."""
+    valid = [line for line in TRICKY if ALL_BYTES not in line and INVALID not in line]
+    instance.docker_environment.update(CREDENTIALS)
+    instance.restart_dockerd()    # the driver's credentials are dockerd's
+    seen = []
+    for number in range(2):
+        service = CloudWatch(instance.listen("127.0.0.1", 0), groups=("g",))
+        if not number:
+            service.signed = DOCKER_SIGNS
+        streams = {}
+        for options in ({}, {"tag": "{{.Name}}-{{.ID}}/{{.DaemonName}}"}, {"awslogs-stream": "named", "tag": "unused"}):
+            options = {**options, **AWS, "awslogs-endpoint": service.endpoint, "awslogs-force-flush-interval-seconds": "1"}
+            container = docker.run(*(ecs("awslogs", options) if number else ("awslogs", options)),
+                                   ["sh", "-c", "; ".join(valid + ["printf 'the rest'"])], name="same")
+
+            def finished():
+                return [(name, events) for (_, name), events in list(service.streams.items())
+                        if name not in streams and events and events[-1].message == "the rest"]
+            wait_until(finished, 30, "the stream's last line")
+            (name, events), = finished()
+            streams[name] = container
+            seen.append((neutral(name.encode(), container), [event.message for event in events]))
+        service.stop()
+        assert not service.violations
+    assert seen[:3] == seen[3:]
+    assert [name for name, _ in seen[:3]] == [b"FULL-ID", b"same-ID/docker", b"named"]

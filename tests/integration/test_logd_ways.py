@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ecsbed import logfifo
-from ecsbed.dockerapi import DockerApi
+from ecsbed.dockerapi import DockerApi, Refused
 from ecsbed.fluentd import ForwardServer
 from ecsbed.instance import wait_until
 from ecsbed.logd import DRIVER, Logd
@@ -213,6 +213,21 @@ def test_long_lines(docker, make_logd, receiver, shown, way):
     if way == "ack":
         ends = [record[b"partial_last"] for _, _, record in to.server.events]
         assert ends.count(b"true") == 5 and ends[-1] == b"false"
+
+
+@pytest.mark.row(2)
+def test_starts_that_are_refused(docker, make_logd, receiver, shown):
+    """A Unix socket that is not there, as with Docker; a server that is away only where the operator wants that."""
+    logd, to = make_logd(1, ECS_LOGD_FLUENTD_STRICT_START="true"), receiver("fluentd")
+    docker.run(DRIVER, {**to.options, "x-ecs-driver": "fluentd"}, ["echo", "strict 0"])
+    wait_until(lambda: complete(to, "strict", 1), 20, "the line")
+    logd.all_shipped()
+    to.down()
+    for driver, options, reason in (("fluentd", to.options, f"127.0.0.1:{to.server.port}"),
+                                    ("syslog", {"syslog-address": f"unix://{shown}/none"}, f"{shown}/none")):
+        with pytest.raises(Refused, match=reason):
+            docker.run(DRIVER, {**options, "x-ecs-driver": driver})
+    assert not any(each["OpenStreams"] for each in logd.status()["Containers"])
 
 
 @pytest.mark.row(3)
