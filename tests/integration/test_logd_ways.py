@@ -168,7 +168,7 @@ WAYS = ["fluentd", "ack", "fluentd-unix", "tcp", "tls", "unix", "unixgram", "udp
 @pytest.mark.row(1, 2, 3)
 @pytest.mark.parametrize("way", WAYS)
 def test_away_at_the_start_and_later(docker, make_logd, receiver, shown, way):
-    """The container starts, runs to its end and is gone meanwhile; a second one is running when its destination goes and comes."""
+    """The container starts, runs to its end and is gone meanwhile; another log is read on when its destination goes and comes."""
     logd, to = make_logd(), receiver(way)
     options = {**given(to, shown), "x-ecs-driver": to.driver}
     if way in ("unix", "unixgram"):    # has to be there at the start, as with Docker
@@ -184,16 +184,17 @@ def test_away_at_the_start_and_later(docker, make_logd, receiver, shown, way):
     logd.wait_log("logs wait on disk")
     to.up()
     wait_until(lambda: complete(to, "early", 1000, way != "ack"), 30, "the early lines")
-    second = docker.create(DRIVER, options, ["sh", "-c", "i=0; while [ $i -lt 600 ]; do echo late $i; i=$((i+1)); sleep 0.002; done"])
-    docker.start(second)
+    second = fifo(logd, to, shown).start()
+    second.lines("late", 100)
     wait_until(lambda: any(text.startswith(b"late") for text in to.texts()), 20, "some lines")
     to.down()
-    wait_until(lambda: status_of(logd, second)["WaitingLines"] > 50, 20, "lines that wait")
+    second.lines("late", 500, first=100)
+    wait_until(lambda: second.figures["WaitingLines"] > 50, 20, "lines that wait")
     to.up()
-    docker.wait(second)
+    second.stop()
     if way == "udp":    # nobody knows of those that were sent just then
         wait_until(lambda: to.texts() and to.texts()[-1] == b"late 599", 30, "the last line")
-        assert len({text for text in to.texts() if text.startswith(b"late")}) > 550
+        assert len({text for text in to.texts() if text.startswith(b"late")}) > 400
     else:
         wait_until(lambda: complete(to, "late", 600, True), 30, "the late lines")
 
