@@ -469,6 +469,50 @@ static void test_gaps_without_room(void **state)
 	assert_int_equal(lost, 4);
 }
 
+// A record larger than what is looked at at once turns out to be none at its end: told once, and what follows is there.
+static void test_large_garbage(void **state)
+{
+	struct buf b = {0}, text = {0};
+	struct spool_reader *reader;
+	struct spool_item item;
+	uint64_t garbage = 0, lines = 0;
+	size_t bad;
+
+	(void)state;
+	open_spool(&no_limits);
+	open_stream(true, false);
+	for (int i = 0; i < 900000; i++)
+		buf_append(&text, "y", 1);
+	put_record(&b,
+		   &(struct record){.source = RECORD_STDOUT, .time_ns = TIME_0, .line = text.data, .len = text.len});
+	b.data[3] = (char)(b.data[3] + 2); // two bytes more
+	b.data[2] = (char)(b.data[2] + (b.data[3] == 0 || b.data[3] == 1));
+	buf_append(&b, "\007\007", 2); // of a kind of field that does not exist
+	bad = b.len;
+	for (uint64_t i = 0; i < 5; i++)
+		put_line(&b, i, 100);
+	for (size_t at = 0; at < b.len;) {
+		size_t len = b.len - at < 10000 ? b.len - at : 10000;
+		ssize_t n = write(writer, b.data + at, len);
+
+		at += n > 0 ? (size_t)n : 0;
+		turn();
+	}
+	turns();
+	buf_free(&b);
+	buf_free(&text);
+	assert_int_equal(unread(), 0);
+	reader = spool_reader_new(spool);
+	while (spool_reader_next(reader, &item)) {
+		garbage += item.kind == SPOOL_LOSS ? item.loss.bytes : 0;
+		lines += item.kind == SPOOL_RECORD;
+	}
+	spool_reader_free(reader);
+	assert_int_equal(lines, 5);
+	assert_int_equal(counters.garbage, bad);
+	assert_int_equal(garbage, bad);
+}
+
 static void test_what_is_no_fifo(void **state)
 {
 	struct error err = {0};
@@ -499,6 +543,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_non_blocking, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gaps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gaps_without_room, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_large_garbage, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_no_fifo, setup, teardown),
 	};
 	return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
