@@ -166,8 +166,8 @@ static void test_bytewise(void **state)
 		turn();
 		turn();
 	}
-	buf_free(&b);
 	turns();
+	buf_free(&b);
 	expect_spooled(0, 4);
 	assert_int_equal(unread(), 0);
 }
