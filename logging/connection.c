@@ -520,7 +520,7 @@ static uint64_t bytes_taken(const struct connection *c)
 	return c->sent - (connection_unacknowledged(c) - c->queue_len);
 }
 
-// A peer that is there and takes nothing. TCP_USER_TIMEOUT finds most of them; this knows Unix sockets and datagrams too.
+// A peer that takes nothing, be it there or not.
 static void on_stall_look(void *arg)
 {
 	struct connection *c = arg;

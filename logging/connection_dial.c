@@ -147,16 +147,15 @@ static void set_int(int fd, int level, int name, int value)
 	(void)setsockopt(fd, level, name, &value, sizeof(value));
 }
 
+// No TCP_USER_TIMEOUT, but a look at what the peer takes (connection.c): to the kernel, a peer is dead that reads
+// slowly and has a window smaller than the next segment all the time.
 static void set_tcp_options(const struct dial *dial)
 {
-	double user_timeout = (double)dial->options->stall_timeout_ms / loop_scale(dial->loop);
-
 	set_int(dial->fd, IPPROTO_TCP, TCP_NODELAY, 1); // what belongs together is given together
 	set_int(dial->fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	set_int(dial->fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
 	set_int(dial->fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
 	set_int(dial->fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT);
-	set_int(dial->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout < 1 ? 1 : (int)user_timeout);
 }
 
 // Of a Unix socket's path; false: there is none left to try.

@@ -26,7 +26,7 @@ BEGIN, END = "<!-- made by make loss -->", "<!-- end -->"
 WHAT = {
     "undisturbed": "nothing",
     "down": "destination down for 10 s",
-    "slow": "destination reads 16 KiB/s, 25 s long",
+    "slow": "destination reads 10 KiB/s for 45 s",
     "black-hole": "packets vanish for 45 s",
     "killed": "ecs-logd SIGKILLed 20 times",
     "docker-term": "dockerd restarted (SIGTERM)",
@@ -40,7 +40,7 @@ HEAD = ["what happens", "driver", "written", "lost in dockerd", "lost", "twice",
 
 
 def seconds(outcome):
-    return f"{outcome.held_up_ms / 1000:.1f} s" if outcome.held_up_ms >= 100 else "–"
+    return f"{outcome.held_up_ms / 1000:.1f} s" if outcome.held_up_ms >= 1000 else "–"
 
 
 def ours(scenario, outcome):

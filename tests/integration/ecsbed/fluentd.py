@@ -115,10 +115,12 @@ class Connection:
             while True:
                 while self.server.stalled.is_set():
                     self.server.resumed.wait(0.05)
-                data = self.sock.recv(65536)
+                rate = self.server.rate
+                data = self.sock.recv(rate // 10 if rate else 65536)
                 if not data:
                     break
-                time.sleep(self.server.pause)
+                if rate:
+                    time.sleep(len(data) / rate)
                 self.raw += data
                 unpacker.feed(data)
                 for message in unpacker:
@@ -190,7 +192,7 @@ class ForwardServer:
         self.tls, self.shared_key, self.users, self.keepalive = tls, shared_key, users, keepalive
         self.events, self.chunks, self.connections = [], [], []
         self.stalled, self.resumed = threading.Event(), threading.Event()
-        self.pause = 0      # seconds after each piece that was read
+        self.rate = None    # bytes a second that are read of each connection; None: all there is
         self.on_chunk = lambda connection, chunk: connection.send({"ack": chunk.decode()})
         self._given, self._path, self.port, self._listener = sock, path, 0, None
         self.start()

@@ -17,7 +17,7 @@ class LineSink:
         self._open, self._listening = [], None
         self.reading = threading.Event()
         self.reading.set()
-        self.pause = 0      # seconds after each piece that was read
+        self.rate = None    # bytes a second that are read of each connection; None: all there is
 
     def up(self):
         self._listening = self.instance.listen("127.0.0.1", self.port)
@@ -40,7 +40,7 @@ class LineSink:
         while True:
             self.reading.wait()
             try:
-                data = connection.recv(1 << 16)
+                data = connection.recv(self.rate // 10 if self.rate else 1 << 16)
             except OSError:
                 data = b""
             if not data:
@@ -48,8 +48,8 @@ class LineSink:
             *lines, rest = (rest + data).split(b"\n")
             with self._lock:
                 self.lines += lines
-            if self.pause:
-                time.sleep(self.pause)
+            if self.rate:
+                time.sleep(len(data) / self.rate)
         connection.close()
 
     def down(self, abort=False):

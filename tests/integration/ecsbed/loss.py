@@ -16,13 +16,11 @@ import signal
 import socket
 import struct
 import subprocess
-import threading
 import time
 import zlib
 
 from . import cloudwatch, image, tasks
 from .fluentd import ForwardServer
-from .httpd import Server
 from .instance import BedError, Instance, kill_and_wait, wait_until
 from .logd import Logd, options
 from .logplugin import HELLO, WIRE_VERSION, LogdSocket
@@ -33,6 +31,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 CONTAINERS = 5
 LINE_BYTES = 120
+SLOW = 10 << 10     # bytes a second of each connection; a container writes 48 KB/s
 SMALL_BUFFERS = "4096 16384 16384"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": cloudwatch.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": cloudwatch.SECRET_KEY}
 # What Docker's SDK signs; ecs-logd signs as a newer one does.
@@ -56,8 +55,8 @@ class Syslog:
     def up(self):
         self.sink.up()
 
-    def slow(self, seconds):
-        self.sink.pause = seconds
+    def slow(self, rate):
+        self.sink.rate = rate
 
     def texts(self):
         return self.sink.texts()
@@ -66,7 +65,7 @@ class Syslog:
         return len(self.sink.lines)
 
     def close(self):
-        self.sink.pause = 0
+        self.sink.rate = None
         self.sink.down()
 
 
@@ -86,8 +85,8 @@ class Fluentd:
     def up(self):
         self.server.restart(self.instance.listen("127.0.0.1", self.port))
 
-    def slow(self, seconds):
-        self.server.pause = seconds
+    def slow(self, rate):
+        self.server.rate = rate
 
     def texts(self):
         return self.server.logs()
@@ -96,7 +95,7 @@ class Fluentd:
         return len(self.server.events)
 
     def close(self):
-        self.server.pause = 0
+        self.server.rate = None
         self.server.stop()
 
 
@@ -123,8 +122,8 @@ class AwsLogs:
     def up(self):
         self.service.restart(self.instance.listen("127.0.0.1", self.port))
 
-    def slow(self, seconds):
-        self.service.rate = int(16384 / seconds) if seconds else None
+    def slow(self, rate):
+        self.service.rate = rate
 
     def texts(self):
         """As they arrived, not by time stamp."""
@@ -187,7 +186,7 @@ class Outcome:
     def __init__(self):
         self.written = self.arrived = self.before = self.missing = self.duplicates = self.disorder = self.pieces = 0
         self.held_up_ms = 0
-        self.unsynced_s = None      # age of the oldest accepted line that a power cut took
+        self.unsynced_s = None      # of accepted lines, that a power cut took
         self.accepted = 0           # None: not known
         self.gaps = []
 
@@ -268,16 +267,16 @@ def make_program(directory):
 
 
 class Cell:
-    """native: Docker's own drivers instead of ecs-logd. rate: lines a second of each container. scale: how much faster
-    ecs-logd's clock runs. brief: everything lasts a fraction of the time."""
+    """native: Docker's own drivers instead of ecs-logd. rate: lines a second of each container. brief: everything lasts a
+    fraction of the time, with fewer containers."""
 
-    def __init__(self, scenario, drivers=tuple(RECEIVERS), native=False, rate=400, scale=1, brief=False, instance=None):
+    def __init__(self, scenario, drivers=tuple(RECEIVERS), native=False, rate=400, brief=False, instance=None):
         self.scenario, self.native, self.rate, self.brief = SCENARIOS[scenario], native, rate, brief
-        self.drivers, self.scale = drivers, scale
+        self.drivers, self.containers = drivers, 2 if brief else CONTAINERS
         self.instance, self.own_instance = instance, instance is None
         self.receivers, self.writers, self.logd, self.disk = {}, {}, None, None
         self.killed = self.is_cut = False
-        self.cut_spool, self.cut_ns = {}, 0
+        self.cut_spool = {}
 
     def run(self):
         """{driver: Outcome}"""
@@ -296,6 +295,11 @@ class Cell:
 
     # --- begin and end
 
+    def _small_buffers(self):
+        """So that a few seconds are enough to fill what lies between sender and receiver."""
+        for name in ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"):
+            self.instance.run("sysctl", "-qw", f"{name}={SMALL_BUFFERS}")
+
     def _set_up(self, stack):
         if self.own_instance:
             self.instance = Instance(live_restore=True)
@@ -303,10 +307,12 @@ class Cell:
             stack.callback(self.instance.down)
             self.instance.up()
         self.program = make_program(self.instance.dir)
+        if self.scenario is slow:
+            self._small_buffers()
         for driver in self.drivers:
             self.receivers[driver] = RECEIVERS[driver](self.instance, self.native)
         if not self.native:
-            self.logd = Logd(self.instance, self.instance.new_directory(), ECSD_CLOCK_SCALE=self.scale, **CREDENTIALS)
+            self.logd = Logd(self.instance, self.instance.new_directory(), **CREDENTIALS)
             if self.scenario is power_cut:
                 self.disk = Disk(self.instance, self.logd.spool).mount()
             self.logd.start()
@@ -322,11 +328,11 @@ class Cell:
                 errors.append(error)
         for writer in self.all_writers():
             writer.stop()
-        for receiver in self.receivers.values():
-            attempt(receiver.close)
         if self.logd and not self.logd.running:
             attempt(self.logd.start)        # else Docker hangs on containers that are left
         attempt(self.instance.remove_containers)
+        for receiver in self.receivers.values():
+            attempt(receiver.close)         # after the containers: Docker's fluentd driver would hang without
         if self.logd:
             if refused := self.logd.refused():
                 errors.append(BedError(f"refused system calls: {refused}"))
@@ -348,7 +354,7 @@ class Cell:
     def _start_writers(self):
         jobs = []
         for driver in self.drivers:
-            self.writers[driver] = [Writer(self.instance, f"{driver}.{i}") for i in range(CONTAINERS)]
+            self.writers[driver] = [Writer(self.instance, f"{driver}.{i}") for i in range(self.containers)]
             jobs += [(writer, driver) for writer in self.writers[driver]]
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             for done in [pool.submit(writer.run, self.program, self.rate, self._log_options(driver, writer.name))
@@ -400,10 +406,11 @@ class Cell:
         return outcome
 
     def _judge_cut(self, outcome, writer, arrived):
-        """How old what is gone was."""
-        ages = [self.cut_ns - first_ns for first, count, _, first_ns, _ in self.cut_spool[writer.id]
-                if first + count > arrived]
-        outcome.unsynced_s = max(outcome.unsynced_s or 0, max(ages, default=0) / 1e9)
+        """How much time is gone: from the oldest line that is missing, or was in a batch with it, to the last one accepted."""
+        found = self.cut_spool[writer.id]
+        lost = [first_ns for first, count, _, first_ns, _ in found if first + count > arrived]
+        gone = max(last_ns for *_, last_ns in found) - min(lost) if lost else 0
+        outcome.unsynced_s = max(outcome.unsynced_s or 0, gone / 1e9)
 
     # --- what scenarios do
 
@@ -418,10 +425,16 @@ class Cell:
                 self.instance.run("iptables", "-w", "-D" if not on else "-I", "INPUT", "-i", "lo", "-p", "tcp", direction,
                                   str(receiver.port), "-j", "DROP")
 
-    def small_buffers(self):
-        """So that a few seconds are enough to fill what lies between sender and receiver."""
-        for name in ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"):
-            self.instance.run("sysctl", "-qw", f"{name}={SMALL_BUFFERS}")
+    def wait_caught_up(self):
+        """Returns when what is written from now on arrives, or after a minute: containers would end while Docker's
+        drivers wait for a retransmission, and 10 s later what they hold would be thrown away."""
+        goals = [(driver, writer.name, writer.written) for driver in self.drivers for writer in self.writers[driver]]
+
+        def caught_up():
+            arrived = {driver: by_writer(self.receivers[driver].texts())[0] for driver in self.drivers}
+            return all(max(arrived[driver].get(name, [-1])) >= goal for driver, name, goal in goals)
+        with contextlib.suppress(BedError):
+            wait_until(caught_up, 60, "lines written after the trouble", 0.1 if self.brief else 1)
 
     def wait_lines(self, more, timeout=30):
         """So many lines more are written by each container."""
@@ -439,19 +452,21 @@ def down(cell):
     cell.each_receiver(lambda receiver: receiver.down())
     cell.lasting(10, 2)
     cell.each_receiver(lambda receiver: receiver.up())
-    cell.lasting(2, 0)
+    cell.wait_caught_up()
 
 
 def slow(cell):
-    cell.each_receiver(lambda receiver: receiver.slow(1))
-    cell.lasting(25, 3)
-    cell.each_receiver(lambda receiver: receiver.slow(0))
+    cell.each_receiver(lambda receiver: receiver.slow(SLOW))
+    cell.lasting(45, 3)
+    cell.each_receiver(lambda receiver: receiver.slow(None))
+    cell.wait_caught_up()
 
 
 def black_hole(cell):
     cell.black_hole(True)
     cell.lasting(45, 4)
     cell.black_hole(False)
+    cell.wait_caught_up()
 
 
 def killed(cell):
@@ -495,7 +510,6 @@ def power_cut(cell):
     instance = cell.instance
     pids = [pid for pid in instance.processes() if pid != instance.holder.pid]
     kill_and_wait(pids)
-    cell.cut_ns = time.time_ns()
     cell.is_cut = True
     instance.dockerd.wait(10)
     if cell.logd:
