@@ -3,7 +3,7 @@
 
   ROWS=down,killed,...    only these: undisturbed down slow black-hole killed docker-term docker-kill ecsd power
   DRIVERS=syslog,...      only these: awslogs fluentd-ack fluentd syslog
-  RATE=                   lines a second of each container (400)
+  RATE=                   lines a second of each container (250)
   OUT=file                appends the table to a file
   DOCS=1                  writes it into docs/LOGGING.md (of a full run)
 
@@ -107,7 +107,7 @@ def main():
     remove_stale()
     rows, wrong = [], []
     for scenario in scenarios:
-        more, found = measure(scenario, drivers, int(os.environ.get("RATE") or 400))
+        more, found = measure(scenario, drivers, int(os.environ.get("RATE") or 250))
         rows += more
         wrong += found
     text = table(rows)

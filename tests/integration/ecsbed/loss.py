@@ -30,8 +30,8 @@ from .powercut import Disk
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 CONTAINERS = 5
-LINE_BYTES = 120
-SLOW = 10 << 10     # bytes a second of each connection; a container writes 48 KB/s
+LINE_BYTES = 240
+SLOW = 10 << 10     # bytes a second of each connection; a container writes 60 KB/s
 SMALL_BUFFERS = "4096 16384 16384"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": cloudwatch.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": cloudwatch.SECRET_KEY}
 # What Docker's SDK signs; ecs-logd signs as a newer one does.
@@ -270,7 +270,7 @@ class Cell:
     """native: Docker's own drivers instead of ecs-logd. rate: lines a second of each container. brief: everything lasts a
     fraction of the time, with fewer containers."""
 
-    def __init__(self, scenario, drivers=tuple(RECEIVERS), native=False, rate=400, brief=False, instance=None):
+    def __init__(self, scenario, drivers=tuple(RECEIVERS), native=False, rate=250, brief=False, instance=None):
         self.scenario, self.native, self.rate, self.brief = SCENARIOS[scenario], native, rate, brief
         self.drivers, self.containers = drivers, 2 if brief else CONTAINERS
         self.instance, self.own_instance = instance, instance is None
