@@ -152,6 +152,7 @@ PATTERN = r"^\d{4}-\d\d-\d\d"
 def test_as_dockers_driver_sends_it(instance, logd, service, script, more):
     """The same group, stream, messages and times, by the same calls."""
     group = more.get("awslogs_group", GROUP)
+    more = {"awslogs_force_flush_interval_seconds": "1000", **more}    # all in one batch, at the end
     seen = []
     for service.signed, service.charset, send in (
             (SIGNED_BY_DOCKER, "replaced", lambda: by_docker(instance, service, script, **more)),
