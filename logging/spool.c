@@ -376,8 +376,13 @@ static int write_in_room(struct spool *spool, struct batch *batch, const void *p
 		if (r == 0 && batch)
 			r = put(spool, batch, payload);
 		// Within the limits, but the disk is full.
-		if (r != -ENOSPC || when_full != SPOOL_FULL_DROP_OLDEST || i == DROPS_MAX || !spool_drop_oldest(spool))
+		if (r != -ENOSPC && r != -EDQUOT)
 			return r;
+		if (when_full == SPOOL_FULL_DROP_OLDEST && i < DROPS_MAX && spool_drop_oldest(spool))
+			continue;
+		if (spool->cursor == spool->tail)
+			spool_release_confirmed(spool, true); // by the thread: room for a later attempt
+		return r;
 	}
 }
 

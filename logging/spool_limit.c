@@ -48,7 +48,7 @@ int spool_make_room(struct spool *spool, uint64_t bytes, enum spool_full when_fu
 
 	if (loop_now(spool->store->loop) < spool->failed_until)
 		return -ENOSPC;
-	if (!fits(spool, bytes) && spool->cursor == spool->tail)
+	if (spool->cursor == spool->tail && !spool_room_for(spool, bytes))
 		spool_release_confirmed(spool, true);
 	if (spool_room_for(spool, bytes)) {
 		spool->reserve_used = 0;

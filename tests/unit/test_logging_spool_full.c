@@ -412,6 +412,28 @@ static void full_disk_drops_oldest(void **state)
 	spool_reader_free(reader);
 }
 
+// What has been delivered is kept for as long as a segment is small; not when it is in the way.
+static void what_is_confirmed_makes_room(void **state)
+{
+	(void)state;
+	static const int errors[] = {ENOSPC, EDQUOT};
+	uint64_t n = 0;
+	open_spool(&small);
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++, n += 3) {
+		assert_int_equal(add(n, 3, 50, SPOOL_FULL_REFUSE), 0);
+		spool_confirm(spool, n + 3);
+		assert_true(spool_bytes(spool) > 0);
+		disk.write_error = errors[i];
+		assert_int_equal(add(n + 3, 3, 50, SPOOL_FULL_REFUSE), -errors[i]);
+		disk.write_error = 0;
+		assert_int_equal(spool_bytes(spool), 0);
+		spool_store_sync(store);
+		spool = spool_close(spool);
+		spool = spool_open(store, ID, NULL);
+		assert_int_equal(spool_bytes(spool), 0);
+	}
+}
+
 // --- the thread ---
 
 static void run_until_synced(unsigned syncs)
@@ -565,6 +587,7 @@ int main(void)
 		FAST(failed_writes),
 		FAST(what_a_failing_disk_drops_is_told),
 		TEST(full_disk_drops_oldest),
+		TEST(what_is_confirmed_makes_room),
 		TEST(syncs_a_second_later_and_holds_nothing),
 		TEST(a_slow_disk_holds_up_nobody),
 		TEST(after_a_failed_sync_comes_a_new_segment),
