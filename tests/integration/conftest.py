@@ -7,8 +7,11 @@ import os
 
 import pytest
 
+from ecsbed import disk
 from ecsbed.bed import Bed
 from ecsbed.instance import Instance, Namespaces, remove_stale
+from ecsbed.logd import Logd
+from ecsbed.logsinks import SYSLOG_PORT, LineSink
 from ecsbed.pki import Pki
 from ecsbed.simulated import SimulatedInstance
 
@@ -28,6 +31,14 @@ def pytest_sessionstart(session):
 @pytest.fixture(scope="session")
 def pki(tmp_path_factory):
     return Pki(str(tmp_path_factory.mktemp("pki")))
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory):
+    """The library that makes a disk fail."""
+    if disk.with_sanitizer():
+        pytest.skip("AddressSanitizer has to be the first library; the preloaded one would be")
+    return disk.build_shim(tmp_path_factory.mktemp("diskfault"))
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +92,39 @@ def make_bed(instance, pki, request):
 def bed(make_bed):
     """A bed with a running, connected agent."""
     return make_bed().start()
+
+
+@pytest.fixture
+def make_logd(instance, request):
+    """Makes instances of ecs-logd that are not started yet: make_logd(ECS_LOGD_...=value, ...). Their log must not have a
+    line of a system call that was refused."""
+    made = []
+
+    def make(**options):
+        made.append(Logd(instance, instance.new_directory(), **{"ECS_LOGD_FLUSH": "100ms", **options}))
+        return made[-1]
+    yield make
+    for logd in made:
+        if not logd.running:
+            logd.start()    # else Docker hangs on containers that are left
+    if hasattr(instance, "remove_containers"):
+        instance.remove_containers()
+    for logd in made:
+        if getattr(request.node, "failed_in_call", False):
+            print("--- end of ecs-logd's log ---\n" + logd.log_tail(80))
+        refused = logd.refused()
+        logd.close()
+        assert not refused
+
+
+@pytest.fixture
+def logd(make_logd):
+    return make_logd().start()
+
+
+@pytest.fixture
+def sink(instance):
+    """A receiver of syslog over TCP, at SYSLOG_PORT."""
+    sink = LineSink(instance, SYSLOG_PORT).up()
+    yield sink
+    sink.down()

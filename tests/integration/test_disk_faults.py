@@ -2,62 +2,20 @@
 is told, and work goes on when the disk does. Calls are made to fail by diskfault.c, preloaded into ecsd."""
 
 import errno
-import mmap
 import os
-import struct
-import subprocess
 
 import pytest
 
-from ecsbed import agent as agents
 from ecsbed import tasks
+from ecsbed.disk import ALLOCATE, CHANGES, RENAME, SYNC, WRITE, Disk
 from ecsbed.instance import wait_until
-
-WRITE, SYNC, TRUNCATE, OPEN, RENAME, UNLINK, ALLOCATE = (1 << i for i in range(7))
-CHANGES = WRITE | SYNC | TRUNCATE | RENAME | UNLINK | ALLOCATE
-EVER = 0xffffffff
-
-
-class Disk:
-    """The other side of diskfault.c's struct control."""
-
-    def __init__(self, path):
-        with open(path, "wb") as file:
-            file.write(bytes(24))
-        self.path = path
-        with open(path, "r+b") as file:
-            self.memory = mmap.mmap(file.fileno(), 24)
-
-    def fail(self, operations, error, skip=0, times=EVER):
-        self.memory[0:4] = bytes(4)
-        self.memory[4:24] = struct.pack("=5I", skip, times, error, 0, 0)
-        self.memory[0:4] = struct.pack("=I", operations)
-
-    def heal(self):
-        self.memory[0:4] = bytes(4)
-
-    @property
-    def failed(self):
-        return struct.unpack("=I", self.memory[20:24])[0]
-
-
-@pytest.fixture(scope="session")
-def shim(tmp_path_factory):
-    with open(os.path.join(agents.BUILD, "ecsd"), "rb") as file:
-        if b"__asan_init" in file.read():
-            pytest.skip("AddressSanitizer has to be the first library; the preloaded one would be")
-    library = str(tmp_path_factory.mktemp("diskfault") / "diskfault.so")
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "diskfault.c")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-o", library, source], check=True)
-    return library
-
 
 @pytest.fixture
 def faulty(make_bed, shim):
     """A bed, not started, with `disk`."""
     bed = make_bed()
     bed.disk = Disk(f"{bed.directory}/diskfault")
-    bed.agent.environment.update(LD_PRELOAD=shim, DISKFAULT_UNDER=bed.agent.data, DISKFAULT_CONTROL=bed.disk.path)
+    bed.agent.environment.update(bed.disk.environment(shim, bed.agent.data))
     yield bed
     bed.disk.heal()
 

@@ -138,6 +138,23 @@ class Logd:
     def status(self):
         return self.call("GET", "/status")[1]
 
+    # --- what it takes
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def threads(self):
+        return len(os.listdir(f"/proc/{self.pid}/task"))
+
+    def private_dirty(self):
+        """Bytes."""
+        with open(f"/proc/{self.pid}/smaps_rollup") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("Private_Dirty:")) * 1024
+
+    def with_sanitizer(self):
+        with open(self.program, "rb") as file:
+            return b"__asan_init" in file.read()
+
     def refused(self):
         """System calls that its filter refused."""
         return [line for line in self.log().splitlines() if "refused system call" in line]

@@ -4,7 +4,9 @@ import socket
 import threading
 import time
 
-from .instance import wait_until
+from .instance import BedError, wait_until
+
+SYSLOG_PORT = 5514
 
 
 class LineSink:
@@ -74,8 +76,26 @@ class LineSink:
             return list(self.lines)
 
     def wait(self, count, timeout=30):
-        wait_until(lambda: len(self.texts()) >= count, timeout, f"{count} lines", 0.02)
+        wait_until(lambda: len(self.lines) >= count, timeout, f"{count} lines", 0.02)
         return self.texts()
+
+    def messages(self):
+        """What containers have written, without what syslog puts in front."""
+        return [line.partition(b"]: ")[2] for line in self.texts()]
+
+    def assert_complete(self, name, count):
+        """Lines "NAME 0" and so on are all there, each after those before it. They may still be on their way from the
+        kernel, which has acknowledged them."""
+        try:
+            wait_until(lambda: not self.numbered().missing(name, count), 5, "all lines")
+        except BedError:
+            pass
+        numbered = self.numbered()
+        assert numbered.missing(name, count) == []
+        assert numbered.in_order(name)
+
+    def numbered(self):
+        return Numbered(line.decode(errors="replace") for line in self.texts())
 
 
 class Numbered:
