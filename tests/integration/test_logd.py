@@ -90,6 +90,7 @@ class TestShipping:
         assert {line.partition(b">")[0] for line in lines} == {b"<30", b"<27"}
         assert all(container[:12].encode() in line for line in lines)
 
+    @pytest.mark.row(37)
     def test_a_short_life(self, instance, logd, sink):
         for number in range(10):
             run(instance, f"echo short {number}", detach=False)
@@ -103,6 +104,7 @@ class TestShipping:
         sink.wait(500)
         assert_complete(sink.texts(), "early", 500, duplicates=0)
 
+    @pytest.mark.row(38)
     def test_docker_logs(self, instance, logd, sink):
         container = run(instance, counting("seen", 20), detach=False, name="seen")
         assert instance.docker("logs", "seen").splitlines() == [f"seen {i}" for i in range(20)], container
@@ -131,6 +133,7 @@ class TestShipping:
 
 
 class TestRestarts:
+    @pytest.mark.row(24)
     def test_killed_under_load(self, instance, logd, sink):
         names = [f"load{i}" for i in range(5)]
         for name in names:
@@ -149,6 +152,7 @@ class TestRestarts:
     def done(instance, names):
         return not set(instance.docker("ps", "--format", "{{.Names}}").split()) & set(names)
 
+    @pytest.mark.row(25)
     def test_orderly(self, instance, logd, sink):
         run(instance, counting("orderly", 20000), name="orderly")
         for _ in range(5):
@@ -160,6 +164,7 @@ class TestRestarts:
         logd.all_shipped()
         assert_complete(sink.texts(), "orderly", 20000)
 
+    @pytest.mark.row(27, 29)
     @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
     def test_docker_restarted(self, instance, logd, sink, how):
         run(instance, counting("kept", 600, "sleep 0.01;"), name="kept")
@@ -173,6 +178,7 @@ class TestRestarts:
         assert numbered.missing("kept", 600) == [] or how == signal.SIGKILL
         assert numbered.of["kept"][-1] == 599
 
+    @pytest.mark.row(27)
     def test_docker_starts_while_it_is_away(self, instance, logd, sink):
         run(instance, counting("waits", 400, "sleep 0.01;"), name="waits")
         sink.wait(50)
@@ -215,6 +221,7 @@ class TestNoRoom:
         # Docker has a queue in front, and drops from it without a word.
         assert 10000 < sum(dropped) <= 100000 - sum(b"flood" in line for line in sink.texts())
 
+    @pytest.mark.row(45)
     def test_stop_with_a_full_spool(self, instance, make_logd, sink):
         """Nobody tells that the container stops: after a minute (scaled) the FIFO is drained whatever is lost."""
         logd = make_logd(**self.LIMITS, ECSD_CLOCK_SCALE=20).start()
