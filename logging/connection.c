@@ -525,6 +525,7 @@ static void on_stall_look(void *arg)
 {
 	struct connection *c = arg;
 	uint64_t now = loop_now(c->loop), taken = bytes_taken(c);
+	const struct linger nothing = {.l_onoff = 1};
 	struct error err;
 
 	if (!c->refused && connection_unacknowledged(c) == 0)
@@ -536,6 +537,8 @@ static void on_stall_look(void *arg)
 		timer_start(&c->stall, c->options.stall_timeout_ms / STALL_LOOKS);
 		return;
 	}
+	// What the kernel holds will be sent again on another connection, and must not come out of this one later.
+	(void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &nothing, sizeof(nothing));
 	error_set(&err, ETIMEDOUT, "%s has taken nothing for %" PRIu64 " s", c->target,
 		  c->options.stall_timeout_ms / 1000);
 	fail(c, &err);

@@ -415,6 +415,20 @@ static void test_offer(void **state)
 	run_until((taken += take(fd, taken)) == given);
 }
 
+// What the kernel held for a peer that took nothing does not arrive later.
+static void expect_reset(int fd, size_t sent)
+{
+	static char part[65536];
+	size_t taken = 0;
+	ssize_t n;
+
+	while ((n = recv(fd, part, sizeof(part), 0)) > 0)
+		taken += (size_t)n;
+	assert_int_equal(n, -1);
+	assert_int_equal(errno, ECONNRESET);
+	assert_true(taken < sent);
+}
+
 static void test_stall(void **state)
 {
 	const char *path = unix_path();
@@ -425,17 +439,24 @@ static void test_stall(void **state)
 	(void)state;
 	assert_true(tcp >= 0 && local >= 0);
 	for (int kind = 0; kind < 2; kind++) {
+		_cleanup_close_ int fd = -1;
+		size_t sent;
+
 		if (kind == 0)
 			open_tcp("127.0.0.1", port);
 		else
 			open_with(&(struct connection_options){.kind = CONNECTION_UNIX, .path = path});
 		run_until(got.opened);
+		fd = accept(kind == 0 ? tcp : local, NULL, NULL);
 		while (connection_send(connection, block, sizeof(block), NULL) == 0)
 			continue;
 		run_until(got.ended);
 		assert_int_equal(got.error.code, ETIMEDOUT);
 		assert_string_equal(strchr(got.error.message, ' '), " has taken nothing for 30 s");
+		sent = connection_sent(connection);
 		connection = connection_free(connection);
+		if (kind == 0)
+			expect_reset(fd, sent);
 	}
 }
 
