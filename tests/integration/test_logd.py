@@ -31,7 +31,7 @@ def make_logd(instance, request):
     made = []
 
     def make(**options):
-        made.append(Logd(instance, instance.new_directory(), **options))
+        made.append(Logd(instance, instance.new_directory(), **{"ECS_LOGD_FLUSH": "1s", **options}))
         return made[-1]
     yield make
     for logd in made:

@@ -26,7 +26,8 @@ def make_logged(make_bed, instance):
 
     def make(limits=None, **settings):
         bed = make_bed(**settings)
-        logd = Logd(instance, instance.new_directory(), control=bed.agent.environment["ECSD_LOGD_SOCKET"], **limits or {})
+        logd = Logd(instance, instance.new_directory(), control=bed.agent.environment["ECSD_LOGD_SOCKET"],
+                    **{"ECS_LOGD_FLUSH": "1s", **(limits or {})})
         made.append(logd.start())
         bed.logd = logd
         return bed.start()
