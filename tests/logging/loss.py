@@ -100,7 +100,8 @@ def write_docs(rows):
         before, _, rest = file.read().partition(BEGIN)
     old, _, after = rest.partition(END)
     found, name = {}, None
-    for row in [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in old.strip().splitlines()[2:]] + rows:
+    there = [[cell.strip() for cell in line[1:-1].split("|")] for line in old.strip().splitlines()[2:]]
+    for row in there + rows:
         name = next((key for key, text in WHAT.items() if text == row[0]), name)
         if row[0]:
             found[name] = []
