@@ -125,12 +125,12 @@ struct cloudwatch_service *cloudwatch_service_get(struct cloudwatch *cloudwatch,
 
 	if (str_empty(credentials))
 		credentials = NULL;
-	LIST_FOREACH(service, &cloudwatch->services, link)
-	if (str_equal(service->region, region) && str_equal(service->endpoint, endpoint) &&
-	    str_equal(service->source->uri, credentials)) {
-		service->users++;
-		return service;
-	}
+	LIST_FOREACH (service, &cloudwatch->services, link)
+		if (str_equal(service->region, region) && str_equal(service->endpoint, endpoint) &&
+		    str_equal(service->source->uri, credentials)) {
+			service->users++;
+			return service;
+		}
 	char *url = aws_service_endpoint(AWS_CLOUDWATCH_LOGS, region, endpoint, cloudwatch->get, err);
 	if (!url)
 		return NULL;
@@ -362,11 +362,11 @@ static struct source *source_get(struct cloudwatch *cloudwatch, const char *uri)
 {
 	struct source *source;
 
-	LIST_FOREACH(source, &cloudwatch->sources, link)
-	if (str_equal(source->uri, uri)) {
-		source->users++;
-		return source;
-	}
+	LIST_FOREACH (source, &cloudwatch->sources, link)
+		if (str_equal(source->uri, uri)) {
+			source->users++;
+			return source;
+		}
 	source = xcalloc(1, sizeof(*source));
 	source->users = 1;
 	source->uri = xstrdup(uri);

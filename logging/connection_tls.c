@@ -182,8 +182,7 @@ static struct shared *shared_find(const char *const names[FILES], const struct s
 {
 	struct shared *shared;
 
-	LIST_FOREACH(shared, &all_shared, next)
-	{
+	LIST_FOREACH (shared, &all_shared, next) {
 		bool same = shared->skip_verify == skip_verify;
 
 		for (int i = 0; same && i < FILES; i++)

@@ -256,9 +256,9 @@ static struct fifo *find(const struct container_log *log, const char *path)
 {
 	struct fifo *fifo;
 
-	LIST_FOREACH(fifo, &log->fifos, next)
-	if (str_equal(stream_path(fifo->stream), path))
-		return fifo;
+	LIST_FOREACH (fifo, &log->fifos, next)
+		if (str_equal(stream_path(fifo->stream), path))
+			return fifo;
 	return NULL;
 }
 
@@ -356,8 +356,8 @@ void container_log_release(struct container_log *log)
 {
 	struct fifo *fifo;
 
-	LIST_FOREACH(fifo, &log->fifos, next)
-	stream_release(fifo->stream);
+	LIST_FOREACH (fifo, &log->fifos, next)
+		stream_release(fifo->stream);
 }
 
 static void on_room(void *arg)
@@ -365,8 +365,8 @@ static void on_room(void *arg)
 	struct container_log *log = arg;
 	struct fifo *fifo;
 
-	LIST_FOREACH(fifo, &log->fifos, next)
-	stream_room(fifo->stream);
+	LIST_FOREACH (fifo, &log->fifos, next)
+		stream_room(fifo->stream);
 }
 
 // --- shipping ---
@@ -453,8 +453,8 @@ json_object *container_log_status(const struct container_log *log)
 	const struct fifo *fifo;
 	int open = 0;
 
-	LIST_FOREACH(fifo, &log->fifos, next)
-	open++;
+	LIST_FOREACH (fifo, &log->fifos, next)
+		open++;
 	json_add_string(status, "Container", container_log_id(log));
 	json_add_int(status, "OpenStreams", open);
 	json_add_int(status, "Lines", (int64_t)log->counters.lines);

@@ -147,9 +147,9 @@ static struct entry *find(const struct logd *logd, const char *container_id)
 {
 	struct entry *entry;
 
-	LIST_FOREACH(entry, &logd->entries, next)
-	if (str_equal(container_log_id(entry->log), container_id))
-		return entry;
+	LIST_FOREACH (entry, &logd->entries, next)
+		if (str_equal(container_log_id(entry->log), container_id))
+			return entry;
 	return NULL;
 }
 
@@ -157,9 +157,9 @@ static struct entry *find_file(const struct logd *logd, const char *file)
 {
 	struct entry *entry;
 
-	LIST_FOREACH(entry, &logd->entries, next)
-	if (container_log_has(entry->log, file))
-		return entry;
+	LIST_FOREACH (entry, &logd->entries, next)
+		if (container_log_has(entry->log, file))
+			return entry;
 	return NULL;
 }
 
@@ -249,9 +249,9 @@ static void go_on(struct logd *logd)
 
 	spool_store_each(logd->host.spools, found_spool, logd);
 	fifo_each(logd->run_dir, found_note, logd);
-	LIST_FOREACH(entry, &logd->entries, next)
-	if (!container_log_is_read(entry->log))
-		container_log_end(entry->log);
+	LIST_FOREACH (entry, &logd->entries, next)
+		if (!container_log_is_read(entry->log))
+			container_log_end(entry->log);
 }
 
 // --- Docker's calls ---
@@ -351,8 +351,8 @@ static json_object *status(void *arg)
 	json_object *object = json_object_new_object(), *list = json_object_new_array();
 	struct entry *entry;
 
-	LIST_FOREACH(entry, &logd->entries, next)
-	json_object_array_add(list, container_log_status(entry->log));
+	LIST_FOREACH (entry, &logd->entries, next)
+		json_object_array_add(list, container_log_status(entry->log));
 	json_add(object, "Containers", list);
 	json_add_int(object, "SpoolBytes", (int64_t)spool_store_bytes(logd->host.spools));
 	json_add_int(object, "PoolBytes", (int64_t)pool_used(logd->host.destinations.pool));
@@ -379,8 +379,8 @@ void logd_totals(const struct logd *logd, struct log_totals *totals)
 	struct entry *entry;
 
 	*totals = logd->past;
-	LIST_FOREACH(entry, &logd->entries, next)
-	container_log_add_totals(entry->log, totals);
+	LIST_FOREACH (entry, &logd->entries, next)
+		container_log_add_totals(entry->log, totals);
 }
 
 // --- the end of waiting ---
@@ -431,8 +431,8 @@ static void check_flush(void *arg)
 	bool shipped = true;
 	struct entry *entry;
 
-	LIST_FOREACH(entry, &logd->entries, next)
-	shipped = shipped && container_log_shipped(entry->log);
+	LIST_FOREACH (entry, &logd->entries, next)
+		shipped = shipped && container_log_shipped(entry->log);
 	// The answer to a start goes out in the turn after it is given.
 	shipped = shipped && !logd->starts && !logd->answering;
 	logd->answering = logd->starts > 0;
@@ -450,7 +450,7 @@ void logd_flush(struct logd *logd, uint64_t limit_ms, void (*done)(void *arg), v
 	logd->flush_until = loop_now(logd->loop) + limit_ms;
 	logd->flushed = done;
 	logd->flushed_arg = arg;
-	LIST_FOREACH(entry, &logd->entries, next)
-	container_log_flush(entry->log);
+	LIST_FOREACH (entry, &logd->entries, next)
+		container_log_flush(entry->log);
 	check_flush(logd);
 }

@@ -69,9 +69,9 @@ static struct orphan *find(struct orphans *orphans, const char *path)
 {
 	struct orphan *orphan;
 
-	LIST_FOREACH(orphan, &orphans->list, next)
-	if (str_equal(orphan->path, path))
-		return orphan;
+	LIST_FOREACH (orphan, &orphans->list, next)
+		if (str_equal(orphan->path, path))
+			return orphan;
 	orphan = xcalloc(1, sizeof(*orphan));
 	orphan->path = xstrdup(path);
 	LIST_INSERT_HEAD(&orphans->list, orphan, next);
@@ -120,8 +120,8 @@ static void check(void *arg)
 	struct dirent *entry;
 
 	timer_start(&orphans->timer, ORPHANS_CHECK_MS);
-	LIST_FOREACH(orphan, &orphans->list, next)
-	orphan->seen = false;
+	LIST_FOREACH (orphan, &orphans->list, next)
+		orphan->seen = false;
 	while (directory && (entry = readdir(directory))) {
 		_cleanup_free_ char *path = xasprintf("%s/%s", orphans->directory, entry->d_name);
 

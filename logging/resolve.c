@@ -112,8 +112,7 @@ static struct lookup *join_lookup(struct loop *loop, const char *host)
 {
 	struct lookup *lookup;
 
-	LIST_FOREACH(lookup, &lookups, next)
-	{
+	LIST_FOREACH (lookup, &lookups, next) {
 		if (strcmp(lookup->host, host) != 0 || (lookup->loop && lookup->loop != loop))
 			continue;
 		lookup->loop = loop;

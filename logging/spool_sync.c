@@ -114,8 +114,8 @@ bool sync_busy(struct sync *sync, const struct spool *spool)
 
 	pthread_mutex_lock(&sync->lock);
 	busy = sync->running && sync->running->spool == spool;
-	STAILQ_FOREACH(job, &sync->queue, entry)
-	busy = busy || job->spool == spool;
+	STAILQ_FOREACH (job, &sync->queue, entry)
+		busy = busy || job->spool == spool;
 	pthread_mutex_unlock(&sync->lock);
 	return busy;
 }
@@ -125,12 +125,12 @@ void sync_forget(struct sync *sync, struct spool *spool)
 	struct sync_job *job;
 
 	pthread_mutex_lock(&sync->lock);
-	STAILQ_FOREACH(job, &sync->queue, entry)
-	if (job->spool == spool)
-		job->spool = NULL;
-	STAILQ_FOREACH(job, &sync->failures, entry)
-	if (job->spool == spool)
-		job->spool = NULL;
+	STAILQ_FOREACH (job, &sync->queue, entry)
+		if (job->spool == spool)
+			job->spool = NULL;
+	STAILQ_FOREACH (job, &sync->failures, entry)
+		if (job->spool == spool)
+			job->spool = NULL;
 	if (sync->running && sync->running->spool == spool)
 		sync->running->spool = NULL;
 	pthread_mutex_unlock(&sync->lock);

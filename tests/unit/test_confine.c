@@ -435,8 +435,7 @@ static void off_is_said(void **state)
 	assert_int_equal(result, 0);
 	_cleanup_free_ char *text = logged();
 	if (WITH_FILTER)
-		assert_non_null(
-			strstr(text, " msg=\"system calls are not filtered\" prog=test reason=A_SETTING\n"));
+		assert_non_null(strstr(text, " msg=\"system calls are not filtered\" prog=test reason=A_SETTING\n"));
 }
 
 static int set_up(void **state)
