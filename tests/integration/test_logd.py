@@ -13,42 +13,9 @@ import pytest
 
 from ecsbed.instance import BedError, alive, wait_until
 from ecsbed.logd import PLUGINS, Logd, options
-from ecsbed.logsinks import LineSink, Numbered
+from ecsbed.logsinks import SYSLOG_PORT, Numbered
 
 LIVE_RESTORE = True
-PORT = 5514
-
-
-@pytest.fixture
-def sink(instance):
-    sink = LineSink(instance, PORT).up()
-    yield sink
-    sink.down()
-
-
-@pytest.fixture
-def make_logd(instance, request):
-    made = []
-
-    def make(**options):
-        made.append(Logd(instance, instance.new_directory(), **{"ECS_LOGD_FLUSH": "1s", **options}))
-        return made[-1]
-    yield make
-    for logd in made:
-        if not logd.running:
-            logd.start()    # else Docker hangs on containers that are left
-    instance.remove_containers()
-    for logd in made:
-        if getattr(request.node, "failed_in_call", False):
-            print("--- end of ecs-logd's log ---\n" + logd.log_tail(80))
-        refused = logd.refused()
-        logd.close()
-        assert not refused
-
-
-@pytest.fixture
-def logd(make_logd):
-    return make_logd().start()
 
 
 def run(instance, script, *log_options, name=None, detach=True):
@@ -58,7 +25,7 @@ def run(instance, script, *log_options, name=None, detach=True):
 
 
 def syslog(**more):
-    return options("syslog", syslog_address=f"tcp://127.0.0.1:{PORT}", **more)
+    return options("syslog", syslog_address=f"tcp://127.0.0.1:{SYSLOG_PORT}", **more)
 
 
 def counting(name, count, pause=""):

@@ -11,7 +11,7 @@ from ecsbed.cloudwatch import CloudWatch
 from ecsbed.controlplane import API_SIGNED
 from ecsbed.imds import Imds
 from ecsbed.instance import BedError, wait_until
-from ecsbed.logd import Logd, options
+from ecsbed.logd import options
 from ecsbed.tasks import REGION
 
 INSTANCE_KEY = ("AKIDINSTANCEROLE", "secret/of+instance", "token//instance==")
@@ -40,21 +40,11 @@ def imds(instance):
 
 
 @pytest.fixture
-def make_logd(instance, service, request):
-    """The service outlives them."""
-    made = []
-
+def make_logd(service, make_logd):
+    """Started, and ended before the service that they ship to."""
     def make(**settings):
-        made.append(Logd(instance, instance.new_directory(), **settings))
-        return made[-1].start()
-    yield make
-    instance.remove_containers()
-    for logd in made:
-        if getattr(request.node, "failed_in_call", False):
-            print("--- end of ecs-logd's log ---\n" + logd.log_tail(80))
-        refused = logd.refused()
-        logd.close()
-        assert not refused
+        return make_logd(**settings).start()
+    return make
 
 
 @pytest.fixture

@@ -6,44 +6,21 @@ import pytest
 
 from ecsbed import tasks
 from ecsbed.instance import wait_until
-from ecsbed.logd import Logd
-from ecsbed.logsinks import LineSink, Numbered
-
-PORT = 5515
+from ecsbed.logsinks import SYSLOG_PORT, Numbered
 
 
 @pytest.fixture
-def sink(instance):
-    sink = LineSink(instance, PORT).up()
-    yield sink
-    sink.down()
-
-
-@pytest.fixture
-def make_logged(make_bed, instance):
+def make_logged(make_bed, make_logd):
     """Beds with an ecs-logd that ecsd is connected to."""
-    made = []
-
     def make(limits=None, **settings):
         bed = make_bed(**settings)
-        logd = Logd(instance, instance.new_directory(), control=bed.agent.environment["ECSD_LOGD_SOCKET"],
-                    **{"ECS_LOGD_FLUSH": "1s", **(limits or {})})
-        made.append(logd.start())
-        bed.logd = logd
+        bed.logd = make_logd(control=bed.agent.environment["ECSD_LOGD_SOCKET"], **(limits or {})).start()
         return bed.start()
-    yield make
-    for logd in made:
-        if not logd.running:
-            logd.start()
-    instance.remove_containers()
-    for logd in made:
-        refused = logd.refused()
-        logd.close()
-        assert not refused
+    return make
 
 
 def logged(script, name="m", **options):
-    config = {"Type": "syslog", "Config": {"syslog-address": f"tcp://127.0.0.1:{PORT}", "tag": "{{.Name}}",
+    config = {"Type": "syslog", "Config": {"syslog-address": f"tcp://127.0.0.1:{SYSLOG_PORT}", "tag": "{{.Name}}",
                                            **{key.replace("_", "-"): value for key, value in options.items()}}}
     return tasks.container(name, ["sh", "-c", script], host_config={"LogConfig": config})
 
