@@ -176,6 +176,10 @@ static void loaded_task(struct task *task, void *arg)
 		struct container *c = &task->containers[i];
 		// What happened while ecsd was away only Docker knows.
 		c->must_inspect = c->known != CONTAINER_STOPPED && (c->docker_id || c->docker_name);
+		// A start call of the ecsd before may still be on its way through Docker.
+		c->start_unknown = c->known == CONTAINER_CREATED && c->desired != CONTAINER_STOPPED;
+		if (c->start_unknown)
+			c->not_before = loop_now(engine->o.loop) + START_SETTLE_MS;
 	}
 	struct entry *entry = engine_insert(engine, task);
 	entry->told_stopped = task->known == TASK_STOPPED;

@@ -97,6 +97,10 @@ struct engine {
 
 enum {
 	RETRY_LIST_MS = 1000,   // after a list call that failed when one is needed
+	// After which a start call that had no answer has either taken effect or never will: one more, after a container that
+	// lives for a moment has ended, would start it again. Docker holds the container for itself from the call's first
+	// moments on, so that this is only the way of the request to it.
+	START_SETTLE_MS = 1000,
 	CONFLICTS_MAX = 8,      // "name in use" in a row: then it is something else
 	VERDICT_MS = 200,       // in which Docker has noted why the kernel killed a process
 	RESYNC_MS = 60 * 1000,  // how often Docker's list is compared with what is known

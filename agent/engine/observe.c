@@ -360,8 +360,9 @@ static void compare(struct container_ref *ref, const struct docker_summary *list
 		return;
 	}
 	if (reopened) {
+		uint64_t settled = loop_now(ref->engine->o.loop) + START_SETTLE_MS;
 		c->failures = 0;
-		c->not_before = 0;
+		c->not_before = !c->start_unknown ? 0 : c->not_before < settled ? c->not_before : settled;
 		engine_touch(ref->entry);
 	}
 	// Health comes in events, and one may have been missed.

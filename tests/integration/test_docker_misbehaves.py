@@ -314,6 +314,25 @@ def test_start_that_docker_forgets(honest, sim, to_stop):
     assert len(sim.seen("stop")) - before <= 5
 
 
+def test_start_that_comes_late(honest, sim):
+    """The agent is killed while its start call is on its way, and back before Docker gets round to the call: it does not
+    start a container anew that has run meanwhile."""
+    bed = honest(clock_scale=1)     # in real time, the agent gives such a call a second
+    task = tasks.task(tasks.container("m", ["exit", "0"]))
+    late = sim.fault("start", Stall())
+    bed.cp.send_payload(task)
+    late.wait_reached()
+    bed.agent.kill()
+    bed.agent.start()
+    opened = len(sim.requests)
+    sim.wait(lambda: sim.seen("list", opened), what="the agent to be back")
+    time.sleep(0.05)                # what it would do at once, it has done
+    assert not sim.happened("start", task["arn"])
+    late.release()
+    bed.cp.wait_task_status(task["arn"], "STOPPED")
+    assert len(sim.happened("start", task["arn"])) == 1
+
+
 def test_stop_that_does_nothing(honest, sim):
     """Docker says that there is nothing to stop, and that it runs: asked again, but not without a pause."""
     bed, before = honest(), len(sim.seen("stop"))
