@@ -14,7 +14,7 @@ B          ?= build
 V          ?= 0
 Q          := $(if $(filter 0,$(V)),@,)
 
-PKGS       := libcurl libcrypto libssl json-c libevent_core libevent_extra sqlite3 libseccomp libcap libsystemd zlib libpcre2-8 msgpack
+PKGS       := libcurl libcrypto libssl json-c libevent_core libevent_extra sqlite3 libseccomp libcap libsystemd zlib libxxhash libpcre2-8 msgpack
 WARN       := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wno-sign-conversion \
               -Wformat=2 -Wno-format-nonliteral -Wpointer-arith -Wundef -Wvla -Werror
 HARDEN     := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection

@@ -5,14 +5,14 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <zlib.h>
+#include <xxhash.h>
 
 #define CURSOR_MAGIC UINT32_C(0x31637365) // "esc1"
 #define CURSOR_STEP 512                   // bytes between its two slots: each in a sector of its own
 #define SETTINGS_MAX ((size_t)4 << 20)
 
 struct cursor_slot {
-	uint32_t magic, sum; // sum: CRC-32 of what follows
+	uint32_t magic, sum; // sum: of what follows, the low half of XXH3-64
 	uint64_t writes;     // the slot with more of them is the newer one
 	uint64_t cursor;
 	struct spool_drop drop;
@@ -21,7 +21,7 @@ _Static_assert(sizeof(struct cursor_slot) == 72, "the format on disk");
 
 static uint32_t slot_sum(const struct cursor_slot *slot)
 {
-	return (uint32_t)crc32_z(0, (const void *)&slot->writes, sizeof(*slot) - offsetof(struct cursor_slot, writes));
+	return (uint32_t)XXH3_64bits(&slot->writes, sizeof(*slot) - offsetof(struct cursor_slot, writes));
 }
 
 static int open_cursor(const struct spool *spool, int flags)

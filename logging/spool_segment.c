@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <sys/uio.h>
-#include <zlib.h>
+#include <xxhash.h>
 
 #define WINDOW ((size_t)64 << 10) // bytes read at once where batches are smaller
 #define PAYLOAD_MAX (RECORD_MAX + RECORD_HEADER > SPOOL_BATCH_MAX ? RECORD_MAX + RECORD_HEADER : SPOOL_BATCH_MAX)
@@ -105,8 +105,7 @@ void scan_done(struct scan *scan)
 
 static uint32_t sum(uint32_t salt, const void *data, size_t len)
 {
-	// Without data zlib gives its own start value instead.
-	return len ? (uint32_t)crc32_z(salt, data, len) : salt;
+	return (uint32_t)XXH3_64bits_withSeed(data, len, salt);
 }
 
 static bool is_sound(const struct batch *batch)

@@ -16,8 +16,8 @@ enum batch_kind { BATCH_RECORDS = 1, BATCH_LOSS, BATCH_END };
 // As on disk, little-endian.
 struct batch {
 	uint32_t salt;
-	uint32_t header_sum;  // CRC-32 of what follows here, begun with the salt
-	uint32_t payload_sum; // CRC-32 of the payload, begun with the salt
+	uint32_t header_sum;  // of what follows here: the low half of XXH3-64, seeded with the salt
+	uint32_t payload_sum; // of the payload, likewise
 	uint32_t len;         // of the payload
 	uint64_t first;       // number of the first item
 	uint32_t count;       // of items

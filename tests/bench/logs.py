@@ -29,6 +29,7 @@ OPTIONS = {
     "syslog": {"syslog-address": f"tcp://127.0.0.1:{STREAM_PORT}"},
 }
 OUTAGE_S = 600          # of ecs-logd's clock
+ROOM = {"ECS_LOGD_CONTAINER_MAX": "4g"}     # for what nobody takes: a container that is held back writes at no rate
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -192,13 +193,13 @@ def through_discard(bed, seconds, **more):
 
 def through_logd(bed, seconds, **more):
     """Into the spool, with a destination that takes all of it."""
-    with bed.logd() as logd, Sink(bed), bed.container(logd_options("syslog", **more)):
+    with bed.logd(**ROOM) as logd, Sink(bed), bed.container(logd_options("syslog", **more)):
         return rate(lambda: sum(each["Lines"] for each in logd.status()["Containers"]), seconds)
 
 
 def through_spool(bed, seconds, **more):
     """Into the spool, and no further: nobody listens."""
-    with bed.logd() as logd, bed.container(logd_options("syslog", **more)):
+    with bed.logd(**ROOM) as logd, bed.container(logd_options("syslog", **more)):
         return rate(lambda: sum(each["Lines"] for each in logd.status()["Containers"]), seconds)
 
 

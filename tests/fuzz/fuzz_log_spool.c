@@ -5,9 +5,14 @@
 #include "logging/spool.h"
 #include "logging/spool_segment.h"
 #include <sys/stat.h>
-#include <zlib.h>
+#include <xxhash.h>
 
 #define SALT 0x01020304
+
+static uint32_t sum(const void *data, size_t size)
+{
+	return (uint32_t)XXH3_64bits_withSeed(data, size, SALT);
+}
 
 static void make_right(char *file, size_t size)
 {
@@ -17,11 +22,8 @@ static void make_right(char *file, size_t size)
 		batch.salt = SALT;
 		if (batch.len > size - at - sizeof(batch))
 			batch.len = (uint32_t)(size - at - sizeof(batch));
-		batch.payload_sum =
-			batch.len ? (uint32_t)crc32_z(SALT, (const void *)(file + at + sizeof(batch)), batch.len)
-				  : SALT;
-		batch.header_sum = (uint32_t)crc32_z(SALT, (const void *)&batch.payload_sum,
-						     sizeof(batch) - offsetof(struct batch, payload_sum));
+		batch.payload_sum = sum(file + at + sizeof(batch), batch.len);
+		batch.header_sum = sum(&batch.payload_sum, sizeof(batch) - offsetof(struct batch, payload_sum));
 		memcpy(file + at, &batch, sizeof(batch));
 		at += sizeof(batch) + batch.len;
 	}
