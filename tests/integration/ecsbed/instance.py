@@ -44,7 +44,7 @@ def alive(pid):
         return False
 
 
-def kill_and_wait(pids, timeout=5):
+def kill_and_wait(pids, timeout=30):
     """SIGKILL for exactly these processes, and waits until they are gone."""
     for pid in pids:
         try:
