@@ -3,7 +3,8 @@
 cd "$(dirname "$0")/.." || exit 1
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
-/usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml "$report" tests/integration tests/crash "$@"
+# A module has an instance of its own, so that two of them are tested at a time (WORKERS=0: in this process).
+/usr/bin/python3 -m pytest -q -p no:cacheprovider -n "${WORKERS:-2}" --dist loadfile --junitxml "$report" tests/integration tests/crash "$@"
 status=$?
 /usr/bin/python3 - "$report" <<'EOF'
 import sys
