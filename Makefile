@@ -34,7 +34,7 @@ COMMON     := $(wildcard common/*.c common/aws/*.c)
 ENDPOINT   := $(wildcard agent/endpoint/server/*.c)
 LOGGING    := $(wildcard logging/*.c)
 AGENT_LIB  := $(filter-out agent/main.c,$(wildcard agent/*.c)) \
-              $(foreach d,config aws control docker engine endpoint logd,$(wildcard agent/$(d)/*.c)) $(wildcard cgroups/*.c)
+              $(foreach d,config aws control docker engine endpoint logd takeover,$(wildcard agent/$(d)/*.c)) $(wildcard cgroups/*.c)
 
 obj        = $(patsubst %.c,$(B)/%.o,$(1))
 UNIT       := $(wildcard tests/unit/test_*.c)

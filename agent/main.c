@@ -27,6 +27,7 @@
 #include "engine/introspect.h"
 #include "logd/logd.h"
 #include "logs.h"
+#include "takeover/takeover.h"
 #include "task_limits.h"
 #include <curl/curl.h>
 #include <signal.h>
@@ -44,6 +45,7 @@ struct app {
 	struct docker *docker;
 	struct cgroups *cgroups;
 	struct store *store;
+	struct takeover *takeover; // until the engine has loaded; NULL: none
 	struct registry *registry;
 	struct logd *logd;
 	struct engine *engine;
@@ -283,7 +285,7 @@ static bool make_engine(struct app *app)
 		.task_pids_limit = app->config.task_pids_limit,
 		.cgroup_v2 = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0,
 		// An instance that was registered and has a database without a past has lost one.
-		.rebuild = store_needs_rebuild(app->store) && instance_arn(app->instance),
+		.rebuild = store_needs_rebuild(app->store) && instance_arn(app->instance) && !app->takeover,
 		.on_report = on_report,
 		.on_task_changed = on_task_changed,
 		.on_task_stopped = on_task_stopped,
@@ -303,10 +305,31 @@ static bool make_engine(struct app *app)
 	return true;
 }
 
+// Of another EC2 instance nothing is taken over; what a killed start had written is forgotten with all else.
+static bool take_over(struct app *app)
+{
+	struct error err = {0};
+	if (!app->takeover || instance_state_discarded(app->instance))
+		return true;
+	if (takeover_write(app->takeover, app->store, &err) < 0) {
+		log_critical("the official agent's state cannot be taken over", "error=%s", err.message);
+		stop(app, EXIT_ERROR);
+		return false;
+	}
+	if (instance_save(app->instance, &err) == 0)
+		takeover_end(app->store);
+	else
+		log_warn("the identity taken over is not saved in a file of its own yet", "error=%s", err.message);
+	return true;
+}
+
 static void on_identified(void *arg)
 {
 	struct app *app = arg;
-	if (!make_engine(app))
+	bool taken = take_over(app);
+	bool engine = taken && make_engine(app);
+	app->takeover = takeover_free(app->takeover);
+	if (!engine)
 		return;
 	app->submit = submit_new(app->loop, app->instance, app->engine);
 	engine_each_task(app->engine, on_task_changed,
@@ -417,7 +440,8 @@ static bool make(struct app *app, struct error *err)
 		.manifest_timeout_ms = config->manifest_pull_timeout_ms,
 	};
 	app->docker = docker_new(&docker_options);
-	if (!(app->store = store_open(config->data_dir, err)) || !make_endpoint(app, err))
+	if (!(app->store = store_open(config->data_dir, err)) ||
+	    takeover_begin(config, app->store, &app->takeover, err) < 0 || !make_endpoint(app, err))
 		return false;
 	audit_log_start(&app->audit_log, app->loop, config, app->endpoint);
 	make_logd(app);
@@ -428,6 +452,7 @@ static bool make(struct app *app, struct error *err)
 		.credentials = app->credentials,
 		.config = config,
 		.docker = app->docker,
+		.previous = app->takeover ? takeover_identity(app->takeover) : NULL,
 		.on_registered = on_registered,
 		.on_failed = on_register_failed,
 		.on_disk_full = on_disk_full,
@@ -469,6 +494,7 @@ static void tear_down(struct app *app)
 	app->imds = imds_free(app->imds);
 	app->http = http_client_free(app->http);
 	app->docker_http = http_client_free(app->docker_http);
+	app->takeover = takeover_free(app->takeover);
 	app->store = store_close(app->store);
 	timer_done(&app->docker_retry);
 	watch_free(app->on_term);

@@ -227,6 +227,8 @@ static bool incoming_decode(struct acs *acs, struct incoming *in, json_object *o
 		log_warn("payload of a known task cannot be read", "task=%s reason=%s", in->arn, reason ? reason : "");
 		if (in->to_stop)
 			engine_stop_task(acs->options.engine, in->arn);
+		if (refusal == TASK_INVALID)
+			in->has[ROLE_TASK_APPLICATION] = in->has[ROLE_TASK_EXECUTION] = false;
 		return refusal != TASK_INVALID;
 	}
 	if (refusal == TASK_INVALID) {
@@ -280,7 +282,7 @@ static bool put_credentials(struct acs *acs, const char *task_arn, const struct 
 static bool incoming_give(struct acs *acs, struct incoming *in, struct acs_pending *pending)
 {
 	struct engine *engine = acs->options.engine;
-	const struct task *known = in->task ? engine_task(engine, in->arn) : NULL;
+	const struct task *known = engine_task(engine, in->arn); // in->task may be NULL all the same: watched only
 	bool alive = known ? known->known != TASK_STOPPED : in->task && !in->to_stop;
 	bool ok = true;
 

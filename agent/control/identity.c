@@ -31,6 +31,24 @@ static json_object *encode(const struct instance_identity *identity)
 	return object;
 }
 
+char *instance_identity_text(const struct instance_identity *identity)
+{
+	_cleanup_json_ json_object *object = encode(identity);
+
+	return xstrdup(json_text(object));
+}
+
+int instance_identity_parse(const char *text, struct instance_identity *identity, struct error *err)
+{
+	struct error why;
+	_cleanup_json_ json_object *object = json_parse(text, strlen(text), &why);
+
+	memset(identity, 0, sizeof(*identity));
+	if (!object || json_decode(&identity_table, object, identity, &why) < 0)
+		return error_set(err, EBADMSG, "the identity taken over cannot be read: %s", why.message);
+	return 0;
+}
+
 // A flipped bit in the ARN would be somebody else's.
 static void sum_of(const struct instance_identity *identity, char out[17])
 {

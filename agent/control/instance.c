@@ -119,6 +119,11 @@ int64_t instance_manifest_sequence(const struct instance *instance)
 	return instance->identity.manifest_sequence;
 }
 
+int instance_save(struct instance *instance, struct error *err)
+{
+	return instance_identity_save(instance->options.config->data_dir, &instance->identity, err);
+}
+
 int instance_set_manifest_sequence(struct instance *instance, int64_t value, struct error *err)
 {
 	int64_t old = instance->identity.manifest_sequence;
@@ -240,6 +245,19 @@ static void region_known(struct instance *instance)
 	instance_after(instance, 0, ask_instance_id);
 }
 
+static void use_previous_identity(struct instance *instance)
+{
+	const struct instance_identity *previous = instance->options.previous;
+
+	instance->identity = (struct instance_identity){
+		.arn = xstrdup(previous->arn),
+		.cluster = xstrdup(previous->cluster),
+		.ec2_instance_id = xstrdup(previous->ec2_instance_id),
+		.availability_zone = xstrdup(previous->availability_zone),
+		.manifest_sequence = previous->manifest_sequence,
+	};
+}
+
 static void ask_instance_id(void *arg)
 {
 	struct instance *instance = arg;
@@ -256,6 +274,8 @@ static void ask_instance_id(void *arg)
 		instance_fail(instance, EXIT_ERROR, err.message);
 		return;
 	}
+	if (instance->tries == 1 && !instance->identity.arn && instance->options.previous)
+		use_previous_identity(instance);
 	instance_imds_get(instance, "meta-data/instance-id", on_instance_id);
 }
 

@@ -21,6 +21,9 @@ struct instance_identity {
 int instance_identity_load(const char *data_dir, struct instance_identity *identity, struct error *err);
 int instance_identity_save(const char *data_dir, const struct instance_identity *identity, struct error *err);
 void instance_identity_free(struct instance_identity *identity);
+// The same as text, to be kept elsewhere; caller frees. instance_identity_parse: -EBADMSG if it is no such text.
+char *instance_identity_text(const struct instance_identity *identity);
+int instance_identity_parse(const char *text, struct instance_identity *identity, struct error *err);
 
 struct docker;
 struct instance;
@@ -31,6 +34,8 @@ struct instance_options {
 	struct credentials_chain *credentials;
 	const struct config *config;
 	const struct docker *docker; // versions, for capabilities; connected
+	// Counts where there is no instance.json: whose instance is taken over. Borrowed until on_identified; NULL: none.
+	const struct instance_identity *previous;
 	// Registered: instance_arn and friends are final; identity saved. Or failed: exit with this code (1 or 5), err logged already.
 	void (*on_registered)(void *arg);
 	void (*on_failed)(int exit_code, void *arg);
@@ -50,8 +55,9 @@ const char *instance_region(const struct instance *instance);
 const char *instance_user_agent(const struct instance *instance);
 // Saved state is not ours to use, start afresh: it is another EC2 instance's, or ECS_CHECKPOINT is off.
 bool instance_state_discarded(const struct instance *instance);
-struct aws_client *instance_ecs(struct instance *instance); // client of the ECS API
-int64_t instance_wall_ms(const struct instance *instance);  // the time to sign with, aws_client_wall_ms
+int instance_save(struct instance *instance, struct error *err); // the identity, before registration does
+struct aws_client *instance_ecs(struct instance *instance);      // client of the ECS API
+int64_t instance_wall_ms(const struct instance *instance);       // the time to sign with, aws_client_wall_ms
 // -1 when saved state is not used, so that a manifest of timeline 0 is accepted; 0 when there is none (§12.4).
 int64_t instance_manifest_sequence(const struct instance *instance);
 int instance_set_manifest_sequence(struct instance *instance, int64_t value, struct error *err); // saves

@@ -86,7 +86,7 @@ enum host_state admit_state(const struct task *task, const struct host_need *nee
 		return HOST_NONE;
 	if (has_begun(task))
 		return HOST_HOLDS;
-	return task->desired == TASK_STOPPED ? HOST_NONE : HOST_WAITS;
+	return task->desired == TASK_STOPPED || task->watch_only ? HOST_NONE : HOST_WAITS;
 }
 
 // --- the queue ---

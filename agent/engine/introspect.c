@@ -107,7 +107,7 @@ char *introspect_task(const struct task *task)
 	json_add_string(o, "Version", task->version);
 	json_object *containers = json_object_new_array();
 	for (size_t i = 0; i < task->container_count; i++) {
-		if (task->containers[i].docker_name)
+		if (task->containers[i].docker_name && !task->containers[i].internal)
 			json_object_array_add(containers, container_object(&task->containers[i]));
 	}
 	json_add(o, "Containers", containers);

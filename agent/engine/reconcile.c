@@ -154,6 +154,15 @@ static void advance_container(const struct task *task, size_t index, const struc
 	const struct container *c = &task->containers[index];
 	char *text = NULL;
 	int64_t wake_in = 0;
+	if (task->watch_only) {
+		struct action *action = add(out, ACTION_CONTAINER_REFUSED);
+		action->container = index;
+		action->text =
+			xasprintf("it had not started when ecsd took the task over from the official agent, and is not "
+				  "started: %s: not supported by this version of ecsd",
+				  task->watch_only);
+		return;
+	}
 	switch (dependency_check(task, c, env->wall_ms, env->scale, &wake_in, &text)) {
 	case DEPENDENCY_FAILED: {
 		struct action *action = add(out, ACTION_CONTAINER_NEVER);

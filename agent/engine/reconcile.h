@@ -25,6 +25,7 @@ enum action_kind {
 	ACTION_CONTAINER_STOP,  // desired status of the container becomes STOPPED
 	ACTION_CONTAINER_KNOWN, // known status of the container becomes container_status (nothing to do at Docker)
 	ACTION_CONTAINER_NEVER, // a dependency can never be met: STOPPED, exit code 143, error CannotStartContainerError: text
+	ACTION_CONTAINER_REFUSED, // ecsd does not launch it: STOPPED, error CannotStartContainerError: text
 	// operations
 	ACTION_OPERATE,       // operation on the container
 	ACTION_REMOVE_CGROUP, // clean-up: the task's cgroup

@@ -25,3 +25,8 @@ struct state_change {
 	int64_t last_transition; // all transitions of the task up to this row are in it
 };
 void state_change_free(struct state_change *change);
+
+// Which known statuses ECS is told of, and the reason that a container's change has now (caller frees; NULL: none).
+bool report_tells_task(const struct task *task, enum task_status status);
+bool report_tells_container(const struct container *container, enum container_status status);
+char *report_container_reason(const struct container *container);

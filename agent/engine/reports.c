@@ -30,11 +30,28 @@ static bool has_digest(const struct task *task)
 }
 
 // state-changes.md §2.3
+bool report_tells_task(const struct task *task, enum task_status status)
+{
+	return status == TASK_RUNNING || status == TASK_STOPPED || (status == TASK_MANIFEST_PULLED && has_digest(task));
+}
+
+// state-changes.md §2.2
+bool report_tells_container(const struct container *c, enum container_status status)
+{
+	if (c->internal)
+		return false;
+	return status == CONTAINER_RUNNING || status == CONTAINER_STOPPED ||
+	       (status == CONTAINER_MANIFEST_PULLED && c->image_digest && !strchr(c->image, '@'));
+}
+
+char *report_container_reason(const struct container *c)
+{
+	return c->error.name ? xasprintf("%s: %s", c->error.name, c->error.text ? c->error.text : "") : NULL;
+}
+
 void engine_record_task(struct engine *engine, struct entry *entry, enum task_status status)
 {
-	bool told = status == TASK_RUNNING || status == TASK_STOPPED ||
-		    (status == TASK_MANIFEST_PULLED && has_digest(entry->task));
-	if (!told)
+	if (!report_tells_task(entry->task, status))
 		return;
 	struct record *record = add_record(engine, entry);
 	record->container = -1;
@@ -42,20 +59,17 @@ void engine_record_task(struct engine *engine, struct entry *entry, enum task_st
 	record->reason = status == TASK_STOPPED ? xstrdup(entry->task->reason) : NULL;
 }
 
-// state-changes.md §2.2
 void engine_record_container(struct engine *engine, struct entry *entry, size_t index, enum container_status status)
 {
 	const struct container *c = &entry->task->containers[index];
-	bool told = status == CONTAINER_RUNNING || status == CONTAINER_STOPPED ||
-		    (status == CONTAINER_MANIFEST_PULLED && c->image_digest && !strchr(c->image, '@'));
-	if (!told)
+	if (!report_tells_container(c, status))
 		return;
 	struct record *record = add_record(engine, entry);
 	record->container = (ssize_t)index;
 	record->status = (int)status;
 	record->has_exit_code = c->has_exit_code;
 	record->exit_code = c->exit_code;
-	record->reason = c->error.name ? xasprintf("%s: %s", c->error.name, c->error.text ? c->error.text : "") : NULL;
+	record->reason = report_container_reason(c);
 }
 
 // --- building ---

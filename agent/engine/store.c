@@ -28,6 +28,8 @@ enum statement {
 	SQL_MARK,
 	SQL_PRUNE,
 	SQL_REBUILT,
+	SQL_PUT_IDENTITY,
+	SQL_DELETE_IDENTITY,
 	SQL_PUT_PULLED,
 	SQL_DELETE_PULLED,
 	SQL_PUT_IMAGE,
@@ -83,6 +85,8 @@ static const struct {
 			   "pulled_ms=excluded.pulled_ms, last_used_ms=excluded.last_used_ms"},
 	[SQL_DELETE_IMAGE] = {"forget image", "DELETE FROM image WHERE id = ?"},
 	[SQL_REBUILT] = {"mark as rebuilt", "DELETE FROM meta WHERE key = 'rebuild'"},
+	[SQL_PUT_IDENTITY] = {"write identity", "INSERT OR REPLACE INTO meta (key, value) VALUES ('identity', ?)"},
+	[SQL_DELETE_IDENTITY] = {"forget identity", "DELETE FROM meta WHERE key = 'identity'"},
 	[SQL_PUT_PULLED] = {"write pulled image", "INSERT OR REPLACE INTO pulled (image, at_ms) VALUES (?, ?)"},
 	[SQL_DELETE_PULLED] = {"forget pulled image", "DELETE FROM pulled WHERE image = ?"},
 };
@@ -193,6 +197,16 @@ bool store_needs_rebuild(const struct store *store)
 int store_mark_rebuilt(struct store *store, struct error *err)
 {
 	return run(store, SQL_REBUILT, err, "");
+}
+
+int store_put_identity(struct store *store, const char *text, struct error *err)
+{
+	return text ? run(store, SQL_PUT_IDENTITY, err, "s", text) : run(store, SQL_DELETE_IDENTITY, err, "");
+}
+
+char *store_identity(const struct store *store)
+{
+	return store->db ? store_schema_meta(store->db, "identity") : NULL;
 }
 
 void store_reclaim(struct store *store)

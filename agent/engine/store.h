@@ -48,6 +48,10 @@ int store_put_transition(struct store *store, const struct transition *transitio
 int store_mark_reported(struct store *store, const char *task_arn, int64_t id, const char *refused_why,
 			struct error *err);
 int store_mark_rebuilt(struct store *store, struct error *err);
+// The identity of the container instance whose tasks were taken over (takeover/), as text, in the same transaction as they:
+// until it has a file of its own. NULL removes it.
+int store_put_identity(struct store *store, const char *text, struct error *err);
+char *store_identity(const struct store *store); // caller frees; NULL: none
 int store_put_pulled(struct store *store, const char *image, int64_t at_ms, struct error *err); // at_ms < 0: removes it
 struct image;
 int store_put_image(struct store *store, const struct image *image, struct error *err);

@@ -125,3 +125,12 @@ int store_schema_needs_rebuild(sqlite3 *db, bool *needed)
 	*needed = found != NULL;
 	return r;
 }
+
+char *store_schema_meta(sqlite3 *db, const char *key)
+{
+	char *found = NULL;
+	_cleanup_free_ char *text = xasprintf("SELECT value FROM meta WHERE key = '%s'", key);
+	if (query(db, text, &found) != SQLITE_OK)
+		free(TAKE(found));
+	return found;
+}

@@ -11,3 +11,4 @@
 // wrong, with SQLITE_OK; else untouched.
 int store_schema_make(sqlite3 *db, char **damage);
 int store_schema_needs_rebuild(sqlite3 *db, bool *needed);
+char *store_schema_meta(sqlite3 *db, const char *key); // value of a row of `meta`, caller frees; NULL: none

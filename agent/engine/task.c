@@ -186,7 +186,8 @@ struct task *task_free(struct task *task)
 			       task->ipc_mode,
 			       task->credentials_id,
 			       task->execution_credentials_id,
-			       task->reason};
+			       task->reason,
+			       task->watch_only};
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
 		free(texts[i]);
 	for (size_t i = 0; i < task->volume_count; i++) {

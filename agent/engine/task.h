@@ -110,6 +110,7 @@ struct container {
 	// definition
 	char *name, *image, *container_arn;
 	bool essential;
+	bool internal;                            // made by the official agent itself (pause): ECS is never told of it
 	uint32_t cpu, memory;                     // CPU units; MiB
 	uint32_t start_timeout_s, stop_timeout_s; // 0: none / agent default
 	struct json_strings command, entry_point, links;
@@ -183,8 +184,11 @@ struct task {
 	struct volume *volumes;
 	size_t volume_count;
 	struct container *containers;
-	size_t container_count;  // payload order
-	bool in_cgroup;          // its containers have a parent cgroup of its own: limits were on when it was accepted
+	size_t container_count; // payload order
+	bool in_cgroup;         // its containers have a parent cgroup of its own: limits were on when it was accepted
+	// Taken over from the official agent (takeover/), with a feature that ecsd does not launch: which. What runs is watched
+	// and stopped, nothing is started. NULL: of any other task.
+	char *watch_only;
 	json_object *definition; // payload object without credentials, until it is on disk; then only
 	char *definition_text;   // its text, a tenth of the size: a new database may need it
 
@@ -234,6 +238,9 @@ enum task_refusal {
 // task as TASK_UNPREPARED with a text that names it; the list is in docs/COMPATIBILITY.md. task_limits: limits of tasks
 // are on, and a task that contradicts itself in them is refused (false for a task that was accepted already).
 enum task_refusal task_decode(json_object *object, bool task_limits, struct task **ret, char **reason);
+// What of a task object this version does not launch: "network mode awsvpc", "secrets of container web". NULL: nothing, or the
+// object does not decode. Caller frees.
+char *task_decode_unsupported(json_object *object);
 // ARN of a task object even if the rest does not decode; "" if none.
 const char *task_decode_arn(json_object *object);
 // Without role credentials' values: what may be on disk. New reference.

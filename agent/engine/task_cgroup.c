@@ -84,7 +84,8 @@ void engine_read_back_limits(struct entry *entry, const struct engine *engine)
 {
 	struct task *task = entry->task;
 	struct error err = {0};
-	if (!task->in_cgroup || task->limits_read_back || !engine->cgroups)
+	// A watched task's limits are the official agent's, which did not count the containers it had made itself.
+	if (!task->in_cgroup || task->limits_read_back || !engine->cgroups || task->watch_only)
 		return;
 	task->limits_read_back = true;
 	struct cgroup_limits limits = limits_of(engine, task);

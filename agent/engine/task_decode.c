@@ -45,7 +45,7 @@ struct wire_registry_auth {
 struct wire_container {
 	char *name, *image, *arn, *health_check_type, *logs_auth_strategy;
 	uint32_t cpu, memory, start_timeout, stop_timeout;
-	bool essential;
+	bool essential, internal;
 	struct json_strings command, entry_point, links, credential_specs;
 	struct json_map environment;
 	struct json_list depends_on, ports, mounts, volumes_from, secrets, environment_files, managed_agents;
@@ -68,7 +68,7 @@ struct wire_named {
 	char *type;
 };
 struct wire_task {
-	char *arn, *family, *version, *network_mode, *service_name, *launch_type, *pid_mode, *ipc_mode;
+	char *arn, *family, *version, *network_mode, *service_name, *launch_type, *pid_mode, *ipc_mode, *watch_only;
 	json_object *desired_status;
 	double cpu;
 	int64_t memory;
@@ -198,6 +198,8 @@ static const struct json_field container_fields[] = {
 	GO(struct wire_container, "firelensConfiguration", "firelensConfiguration", firelens, JSON_RAW),
 	GO_SUB(struct wire_container, "registryAuthentication", "registryAuthentication", registry_auth, JSON_OBJECT,
 	       &registry_auth_table),
+	// Ours, on disk only: of a task that was taken over.
+	JSON_FIELD(struct wire_container, "ecsdInternal", internal, JSON_BOOL),
 	JSON_END,
 };
 static const struct json_table container_table = {"Container", sizeof(struct wire_container), container_fields};
@@ -237,6 +239,8 @@ static const struct json_field task_fields[] = {
 	GO(struct wire_task, "memory", "Memory", memory, JSON_INT64),
 	// Ours, on disk only: the task was accepted with limits on.
 	JSON_FIELD(struct wire_task, "ecsdCgroup", in_cgroup, JSON_BOOL),
+	// Ours, on disk only: of a task that was taken over.
+	JSON_FIELD(struct wire_task, "ecsdWatchOnly", watch_only, JSON_STRING),
 	GO_SUB(struct wire_task, "containers", "Containers", containers, JSON_LIST, &container_table),
 	GO_SUB(struct wire_task, "volumes", "volumes", volumes, JSON_LIST, &volume_table),
 	GO_SUB(struct wire_task, "attachments", "attachments", attachments, JSON_LIST, &attachment_table),
@@ -403,6 +407,7 @@ static int decode_container(struct container *c, struct wire_container *wire, st
 	c->image = wire->image ? TAKE(wire->image) : xstrdup("");
 	c->container_arn = TAKE(wire->arn);
 	c->essential = wire->essential;
+	c->internal = wire->internal;
 	c->cpu = wire->cpu;
 	c->memory = wire->memory;
 	c->start_timeout_s = wire->start_timeout;
@@ -493,6 +498,7 @@ static int decode_task(struct task *task, struct wire_task *wire, struct error *
 	task->cpu = wire->cpu;
 	task->memory = wire->memory;
 	task->in_cgroup = wire->in_cgroup;
+	task->watch_only = TAKE(wire->watch_only);
 	int r = decode_status(task, wire->desired_status, err);
 	if (r < 0)
 		return r;
@@ -583,6 +589,12 @@ static const char *unsupported_feature(const struct wire_task *wire, const char 
 	return NULL;
 }
 
+static char *describe_unsupported(const struct wire_task *wire)
+{
+	const char *container, *feature = unsupported_feature(wire, &container);
+	return !feature || !container ? xstrdup(feature) : xasprintf("%s of container %s", feature, container);
+}
+
 // arn:partition:service:region:account:resource, as the ARN parser of the official agent's library has it.
 static const char *arn_problem(const char *arn)
 {
@@ -664,18 +676,15 @@ void task_raise_desired(struct task *task)
 static enum task_refusal judge(struct task *task, struct wire_task *wire, bool task_limits, char **reason)
 {
 	struct error err = {0};
-	const char *container;
-	const char *feature = unsupported_feature(wire, &container);
-	_cleanup_free_ char *container_name = xstrdup(container);
+	_cleanup_free_ char *feature = wire->watch_only ? NULL : describe_unsupported(wire);
 	if (decode_task(task, wire, &err) < 0) {
 		*reason = xasprintf("UnrecogniedTaskError: Error loading task - %s", err.message);
 		return TASK_INVALID;
 	}
 	if (feature) {
 		*reason = xasprintf(
-			"resource cannot be initialized for task %s: %s%s%s: not supported by this version of ecsd",
-			task->arn, feature, container_name ? " of container " : "",
-			container_name ? container_name : "");
+			"resource cannot be initialized for task %s: %s: not supported by this version of ecsd",
+			task->arn, feature);
 		return TASK_UNPREPARED;
 	}
 	if (prepare(task, task_limits, &err) < 0) {
@@ -711,6 +720,16 @@ enum task_refusal task_decode(json_object *object, bool task_limits, struct task
 	task->dirty = true;
 	*ret = task;
 	return TASK_ACCEPTED;
+}
+
+char *task_decode_unsupported(json_object *object)
+{
+	struct wire_task wire;
+	if (json_decode(&task_table, object, &wire, NULL) < 0)
+		return NULL;
+	char *feature = describe_unsupported(&wire);
+	json_decode_free(&task_table, &wire);
+	return feature;
 }
 
 const char *task_decode_arn(json_object *object)

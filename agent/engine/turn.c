@@ -47,6 +47,10 @@ static void apply(struct engine *engine, struct entry *entry, struct action *act
 	case ACTION_CONTAINER_KNOWN:
 		engine_advance(ref, action->container_status);
 		break;
+	case ACTION_CONTAINER_REFUSED:
+		engine_fail_container(ref, "CannotStartContainerError", action->text);
+		engine_advance(ref, CONTAINER_STOPPED);
+		break;
 	case ACTION_CONTAINER_NEVER:
 		engine_fail_container(ref, "CannotStartContainerError", action->text);
 		ref_container(ref)->has_exit_code = true;
