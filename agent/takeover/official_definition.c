@@ -186,7 +186,7 @@ static json_object *build_definition(const struct official_record *record, const
 	if (watch_only)
 		json_add_string(definition, "ecsdWatchOnly", watch_only);
 	else
-		add_features(definition, reading);
+		add_features(definition, record);
 	json_add(definition, "volumes",
 		 watch_only ? made_volumes(record->task.resources) : volumes(record->task.volumes));
 	for (size_t i = 0; i < record->count; i++)

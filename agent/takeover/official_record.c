@@ -113,7 +113,7 @@ static int read_source(struct official_source *source, const char *task_id, json
 int official_record_read(struct official_record *record, json_object *object,
 			 json_object *(*container_record)(const char *key, void *arg), void *arg, struct error *err)
 {
-	*reading = (struct official_record){.object = object};
+	*record = (struct official_record){.object = object};
 	if (!json_object_is_type(record->object, json_type_object))
 		return error_set(err, EINVAL, "no JSON object");
 	int r = json_decode(&task_table, record->object, &record->task, err);
