@@ -4,7 +4,8 @@
 #include <errno.h>
 
 struct parsed {
-	bool version, license, healthcheck, attributes, windows_service, help, help_capabilities, packaged_defaults;
+	bool version, license, healthcheck, attributes, handback_check, windows_service, help, help_capabilities,
+		packaged_defaults;
 	bool insecure, blackhole_imds;
 	const char *level, *level_driver, *level_on_instance, *help_config;
 };
@@ -25,6 +26,8 @@ static const struct flag {
 	{"loglevel-on-instance", VALUE, offsetof(struct parsed, level_on_instance), "the same for ECS_LOGFILE"},
 	{"ecs-attributes", BOOLEAN, offsetof(struct parsed, attributes),
 	 "print the capabilities as name<TAB>value and exit"},
+	{"handback-check", BOOLEAN, offsetof(struct parsed, handback_check),
+	 "say whether the official agent can have this instance back; exit 0 if so, else 1"},
 	{"k", BOOLEAN, offsetof(struct parsed, insecure), "do not verify TLS certificates"},
 	{"blackhole-ec2-metadata", BOOLEAN, offsetof(struct parsed, blackhole_imds),
 	 "never ask the instance metadata service"},
@@ -115,6 +118,8 @@ static enum command command_of(const struct parsed *parsed, const char **bad)
 		return COMMAND_PACKAGED_DEFAULTS;
 	if (parsed->windows_service)
 		return COMMAND_WINDOWS_SERVICE;
+	if (parsed->handback_check)
+		return COMMAND_HANDBACK_CHECK;
 	return parsed->attributes ? COMMAND_ATTRIBUTES : COMMAND_RUN;
 }
 

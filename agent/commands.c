@@ -61,6 +61,7 @@ int command_answer(const struct arguments *arguments)
 		return 1;
 	case COMMAND_RUN:
 	case COMMAND_ATTRIBUTES:
+	case COMMAND_HANDBACK_CHECK:
 		break;
 	}
 	return -1;

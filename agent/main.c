@@ -25,6 +25,7 @@
 #include "endpoint/spawner.h"
 #include "engine/engine.h"
 #include "engine/introspect.h"
+#include "handback.h"
 #include "logd/logd.h"
 #include "logs.h"
 #include "takeover/takeover.h"
@@ -574,8 +575,9 @@ int main(int argc, char **argv)
 		config_free(&app.config);
 		return EXIT_ERROR;
 	}
-	if (arguments.command == COMMAND_ATTRIBUTES) {
-		code = command_attributes(&app.config);
+	if (arguments.command == COMMAND_ATTRIBUTES || arguments.command == COMMAND_HANDBACK_CHECK) {
+		code = arguments.command == COMMAND_ATTRIBUTES ? command_attributes(&app.config)
+							       : handback_check(app.config.data_dir, stdout);
 		config_free(&app.config);
 		return code;
 	}

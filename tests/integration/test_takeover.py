@@ -5,6 +5,8 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
+import time
 import uuid
 
 import pytest
@@ -37,7 +39,7 @@ def reports(bed):
 def stop_candidates(bed, *arns):
     """The tasks that the agent would stop after a manifest of these."""
     message = {"messageId": uuid.uuid4().hex, "clusterArn": bed.cp.cluster_arn,
-               "containerInstanceArn": bed.cp.instance_arn, "timeline": 1000,
+               "containerInstanceArn": bed.cp.instance_arn, "timeline": int(time.time() * 1000),
                "tasks": [{"taskArn": arn, "taskClusterArn": bed.cp.cluster_arn, "desiredStatus": "RUNNING"}
                          for arn in arns]}
     mark = bed.cp.recording.mark()
@@ -424,3 +426,69 @@ def test_a_state_of_its_own_comes_first(make):
     agent.write()
     bed.start()
     assert bed.cp.instance_arn == own and taken_over(bed) == []
+
+
+# --- the way back
+
+
+def handback(bed):
+    """Exit code and output of the check, which leaves nothing behind."""
+    before = set(os.listdir("/tmp"))
+    done = subprocess.run(bed.instance.command(bed.agent.program, "-handback-check"), env=bed.agent.environment,
+                          stdout=subprocess.PIPE, text=True, timeout=30)
+    assert not [name for name in set(os.listdir("/tmp")) - before if name.startswith("ecsd-handback")]
+    return done.returncode, done.stdout
+
+
+def test_handback_check(make, instance):
+    """Safe before the first start; not while a task runs or something is untold, whether ecsd runs or not; then again."""
+    bed, agent = make()
+    assert handback(bed) == (0, f"safe: ecsd has no state in {bed.agent.data}\n")
+    running = agent.launch(official.task(official.container("m")))
+    agent.write()
+    bed.start()
+    arn = running["Arn"]
+    for _ in range(2):
+        code, text = handback(bed)
+        assert code == 1 and f"task {arn} has not ended: it is RUNNING, and is to be RUNNING\n" in text
+        assert "not safe: 1 tasks have not ended, 0 have something to report" in text
+        if bed.agent.running:
+            bed.agent.kill()
+    bed.start()
+    bed.cp.fault("SubmitTaskStateChange", times=1000, status=500, type="ServerException")
+    instance.docker("kill", running["Containers"][0]["RuntimeID"])
+    bed.agent.wait_log(f"task={arn} known=STOPPED")
+    wait_until(lambda: "has not ended" not in handback(bed)[1], 10, "the end on disk")
+    code, text = handback(bed)
+    assert code == 1 and f"task {arn} has state changes that ECS has not accepted\n" in text
+    bed.cp.faults.clear()
+    wait_until(lambda: handback(bed)[0] == 0, 20, "the end is told")
+    assert handback(bed)[1].endswith("safe: no task runs, and ECS has been told everything\n")
+    assert bed.agent.terminate() == 0
+    assert handback(bed)[0] == 0 and bed.cp.statuses(arn)[-1] == "STOPPED"
+
+
+def test_handback_check_of_a_busy_agent(make):
+    """The database changes all the time: each answer is one that was true."""
+    bed, agent = make()
+    agent.write()
+    bed.start()
+    for _ in range(15):
+        bed.cp.send_payload(*[tasks.task(tasks.container("m", ["true"])) for _ in range(4)])
+        code, text = handback(bed)
+        assert (code == 0) == ("safe: no task runs" in text), text
+    wait_until(lambda: handback(bed)[0] == 0, 60, "all has ended and is told", 0.5)
+
+
+def test_handback_check_of_damaged_state(make):
+    """It cannot be told, and so it is not safe."""
+    bed, agent = make()
+    agent.write()
+    bed.start()
+    assert bed.agent.terminate() == 0
+    with open(f"{bed.agent.data}/ecsd.db", "r+b") as file:
+        file.seek(100)
+        file.write(b"x" * 4000)
+    before = sorted(os.listdir(bed.agent.data))
+    assert handback(bed) == (1, "")
+    assert sorted(os.listdir(bed.agent.data)) == before

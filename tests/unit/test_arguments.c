@@ -37,6 +37,8 @@ static void test_commands(void **state)
 		{"-license", COMMAND_LICENSE},
 		{"-healthcheck", COMMAND_HEALTHCHECK},
 		{"-ecs-attributes", COMMAND_ATTRIBUTES},
+		{"--handback-check", COMMAND_HANDBACK_CHECK},
+		{"-handback-check -k", COMMAND_HANDBACK_CHECK},
 		{"-windows-service", COMMAND_WINDOWS_SERVICE},
 		{"-windows-service -version", COMMAND_VERSION},
 		{"-h", COMMAND_HELP},

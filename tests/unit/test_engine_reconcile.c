@@ -69,6 +69,9 @@ static char *actions_text(const struct task *task, const struct reconcile_env *e
 		case ACTION_CONTAINER_NEVER:
 			buf_printf(&out, "%s:never", name);
 			break;
+		case ACTION_CONTAINER_REFUSED:
+			buf_printf(&out, "%s:refused", name);
+			break;
 		case ACTION_OPERATE:
 			buf_printf(&out, "%s:%s", name, operation_name(a->operation));
 			break;
@@ -515,9 +518,41 @@ static void test_schedule_ports(void **state)
 	assert_int_equal(schedule_port(used, 100, 102, 0), 0);
 }
 
+// A task that was taken over and cannot be launched here: what runs is left alone, nothing is begun.
+static void test_watch_only(void **state)
+{
+	(void)state;
+	static const struct {
+		enum container_status known, desired;
+		bool must_inspect;
+		const char *actions;
+	} cases[] = {
+		{CONTAINER_NONE, CONTAINER_RUNNING, false, "a:refused"},
+		{CONTAINER_PULLED, CONTAINER_RUNNING, false, "a:refused"},
+		{CONTAINER_CREATED, CONTAINER_RUNNING, false, "a:refused"},
+		{CONTAINER_CREATED, CONTAINER_RUNNING, true, "a:inspect"}, // it may run by now
+		{CONTAINER_RUNNING, CONTAINER_RUNNING, false, ""},
+		{CONTAINER_RUNNING, CONTAINER_STOPPED, false, "a:stop"},
+		{CONTAINER_NONE, CONTAINER_STOPPED, false, "a=STOPPED"},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct task *task = make_task(1, "");
+		task->watch_only = xstrdup("network mode awsvpc");
+		task->known = TASK_RUNNING;
+		task->containers[0].known = cases[i].known;
+		task->containers[0].desired = cases[i].desired;
+		task->containers[0].must_inspect = cases[i].must_inspect;
+		_cleanup_free_ char *text = actions_text(task, &env);
+		if (!str_equal(text, cases[i].actions))
+			fail_msg("case %zu: %s", i, text);
+		task_free(task);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_watch_only),
 		cmocka_unit_test(test_launch_steps),
 		cmocka_unit_test(test_cached_image_spares_the_pull),
 		cmocka_unit_test(test_digest_before_the_pull),
