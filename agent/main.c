@@ -286,7 +286,7 @@ static bool make_engine(struct app *app)
 		.task_pids_limit = app->config.task_pids_limit,
 		.cgroup_v2 = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0,
 		// An instance that was registered and has a database without a past has lost one.
-		.rebuild = store_needs_rebuild(app->store) && instance_arn(app->instance) && !app->takeover,
+		.rebuild = store_needs_rebuild(app->store) && instance_arn(app->instance),
 		.on_report = on_report,
 		.on_task_changed = on_task_changed,
 		.on_task_stopped = on_task_stopped,
@@ -299,6 +299,8 @@ static bool make_engine(struct app *app)
 		stop(app, EXIT_ERROR); // what is damaged was set aside before: this disk may be read later
 		return false;
 	}
+	if (app->takeover)
+		takeover_give_lost(app->takeover, instance_arn(app->instance), app->engine);
 	if (instance_state_discarded(app->instance)) // also without ECS_CHECKPOINT
 		engine_discard(app->engine);
 	else

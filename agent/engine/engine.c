@@ -68,6 +68,9 @@ struct engine *engine_free(struct engine *engine)
 	free(engine->entries);
 	pulled_free(engine->pulled);
 	free(engine->after);
+	for (size_t i = 0; i < engine->lost_count; i++)
+		task_free(engine->lost[i]);
+	free(engine->lost);
 	timer_done(&engine->wake);
 	timer_done(&engine->retry);
 	timer_done(&engine->resync);
@@ -389,6 +392,30 @@ void engine_after_commit_cancel(struct engine *engine, void *arg)
 
 // --- start ---
 
+void engine_give_lost(struct engine *engine, struct task *task)
+{
+	engine->lost = xreallocarray(engine->lost, engine->lost_count + 1, sizeof(*engine->lost));
+	engine->lost[engine->lost_count++] = task;
+}
+
+static void take_lost(struct engine *engine)
+{
+	for (size_t i = 0; i < engine->lost_count; i++) {
+		struct task *task = engine->lost[i];
+		if (engine_entry(engine, task->arn)) { // on disk before a kill in the middle of the rebuild
+			task_free(task);
+			continue;
+		}
+		task->sequence = ++engine->last_sequence;
+		task->dirty = true;
+		for (size_t k = 0; k < task->container_count; k++)
+			task->containers[k].dirty = true;
+		log_info("task found again in the official agent's state", "task=%s", task->arn);
+		loaded_task(task, engine);
+	}
+	engine->lost_count = 0;
+}
+
 static void on_list(const struct docker_error *err, const struct docker_summary *list, size_t count, void *arg)
 {
 	struct engine *engine = arg;
@@ -398,6 +425,7 @@ static void on_list(const struct docker_error *err, const struct docker_summary 
 		timer_start(&engine->resync, RETRY_LIST_MS);
 		return;
 	}
+	take_lost(engine);
 	engine_rebuild(engine, list, count);
 	engine->o.rebuild = false;
 	engine->rebuilt = true; // on disk together with the tasks

@@ -50,6 +50,8 @@ struct engine *engine_new(const struct engine_options *options);
 struct engine *engine_free(struct engine *engine);
 // Tasks from the store into memory; a rebuild from Docker's labels follows in engine_start if the store was lost.
 int engine_load(struct engine *engine, struct error *err);
+// For a rebuild: a task that Docker's labels do not tell of (takeover.h), taken. If the labels do know it, it counts all the same.
+void engine_give_lost(struct engine *engine, struct task *task);
 // Forgets everything loaded, on disk too: the state belongs to another EC2 instance (control-plane.md §7.7).
 void engine_discard(struct engine *engine);
 void engine_set_cluster(struct engine *engine, const char *cluster);

@@ -91,6 +91,8 @@ struct engine {
 	void (*on_ready)(void *arg);
 	void *on_ready_arg;
 	struct docker_call *list_call;
+	struct task **lost; // until the rebuild
+	size_t lost_count;
 	struct fetch *fetches; // fetch.c
 	struct pulled *pulled; // pulled.c
 };

@@ -96,6 +96,7 @@ struct store {
 	sqlite3_stmt *statements[SQL_COUNT];
 	char *path, *ballast;
 	bool disk_full, needs_rebuild, checkpoint_failing;
+	bool marked; // as rebuilt, by the transaction under way
 };
 
 // The errno for what SQLite says: EBADMSG is damage, ENOSPC and EROFS are the file system's state, EIO the rest. For a
@@ -196,7 +197,9 @@ bool store_needs_rebuild(const struct store *store)
 
 int store_mark_rebuilt(struct store *store, struct error *err)
 {
-	return run(store, SQL_REBUILT, err, "");
+	int r = run(store, SQL_REBUILT, err, "");
+	store->marked = r == 0;
+	return r;
 }
 
 int store_put_identity(struct store *store, const char *text, struct error *err)
@@ -386,11 +389,15 @@ void store_rollback(struct store *store)
 	// SQLite has rolled back by itself after some errors; then there is nothing to do.
 	if (store->db && !sqlite3_get_autocommit(store->db))
 		(void)run(store, SQL_ROLLBACK, NULL, "");
+	store->marked = false;
 }
 
 int store_commit(struct store *store, struct error *err)
 {
-	return run(store, SQL_COMMIT, err, "");
+	int r = run(store, SQL_COMMIT, err, "");
+	if (r == 0 && store->marked)
+		store->needs_rebuild = store->marked = false;
+	return r;
 }
 
 void store_note_failure(struct store *store, int result)

@@ -216,14 +216,14 @@ static struct task *watched_task(const struct official_record *record, const cha
 	return task;
 }
 
-struct task *official_record_task(const struct official_record *record, struct error *err)
+struct task *official_record_task(const struct official_record *record, const char *watch, struct error *err)
 {
 	_cleanup_json_ json_object *definition = build_definition(record, NULL, true);
 	_cleanup_free_ char *reason = NULL;
 	struct task *task = NULL;
-	if (!record->any_internal && task_decode(definition, false, &task, &reason) == TASK_ACCEPTED)
+	if (!record->any_internal && !watch && task_decode(definition, false, &task, &reason) == TASK_ACCEPTED)
 		return task;
-	_cleanup_free_ char *feature = unsupported(record, definition, reason);
+	_cleanup_free_ char *feature = watch ? xstrdup(watch) : unsupported(record, definition, reason);
 	if (!(task = watched_task(record, feature, &reason)))
 		error_set(err, EBADMSG, "%s", reason);
 	return task;

@@ -55,5 +55,5 @@ int official_record_read(struct official_record *record, json_object *object,
 			 json_object *(*container_record)(const char *key, void *arg), void *arg, struct error *err);
 void official_record_free(struct official_record *record);
 
-// official_definition.c: the task with its definition and no facts; NULL if there is no way to make one.
-struct task *official_record_task(const struct official_record *record, struct error *err);
+// official_definition.c: the task with its definition and no facts; NULL if there is no way to make one. watch: official_task.h.
+struct task *official_record_task(const struct official_record *record, const char *watch, struct error *err);

@@ -117,7 +117,8 @@ static json_object *find_record(const char *key, void *arg)
 	return found ? found->value : NULL;
 }
 
-static int read_tasks(const struct bolt *bolt, const char *path, struct official_state *state, struct error *err)
+static int read_tasks(const struct bolt *bolt, const char *path, const char *watch, struct official_state *state,
+		      struct error *err)
 {
 	_cleanup_records_ struct records tasks, containers = {0};
 	int r = read_bucket(bolt, path, "tasks", &tasks, err);
@@ -126,7 +127,7 @@ static int read_tasks(const struct bolt *bolt, const char *path, struct official
 	state->tasks = xcalloc(tasks.count + 1, sizeof(*state->tasks));
 	for (size_t i = 0; r == 0 && i < tasks.count; i++) {
 		struct official_task *task = &state->tasks[state->task_count];
-		r = official_task_read(tasks.items[i].value, find_record, &containers, task, err);
+		r = official_task_read(tasks.items[i].value, find_record, &containers, watch, task, err);
 		if (r == 0 && task->task && !str_equal(task->task->id, tasks.items[i].key)) {
 			official_task_free(task);
 			r = error_set(err, EBADMSG, "the record is another task's");
@@ -211,7 +212,7 @@ static int read_images(const struct bolt *bolt, const char *path, struct officia
 	return r;
 }
 
-int official_state_read(const char *path, struct official_state *state, struct error *err)
+int official_state_read(const char *path, const char *watch, struct official_state *state, struct error *err)
 {
 	struct error why = {0};
 	*state = (struct official_state){0};
@@ -220,7 +221,7 @@ int official_state_read(const char *path, struct official_state *state, struct e
 	if (r == 0)
 		r = read_identity(bolt, path, state, &why);
 	if (r == 0)
-		r = read_tasks(bolt, path, state, &why);
+		r = read_tasks(bolt, path, watch, state, &why);
 	if (r == 0)
 		r = read_images(bolt, path, state, &why);
 	bolt_close(bolt);

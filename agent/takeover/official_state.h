@@ -24,5 +24,6 @@ struct official_state {
 
 // Errors: -ENOENT there is no state of an agent that has registered; -EWOULDBLOCK the official agent runs; -EBADMSG,
 // -ENOTSUP damaged, or of a version that is not known; else the file cannot be read now. Texts name file and place.
-int official_state_read(const char *path, struct official_state *state, struct error *err);
+// watch: official_task.h.
+int official_state_read(const char *path, const char *watch, struct official_state *state, struct error *err);
 void official_state_free(struct official_state *state); // what it holds

@@ -128,13 +128,13 @@ static int take_facts(const struct official_record *record, struct official_task
 }
 
 int official_task_read(json_object *object, json_object *(*container_record)(const char *key, void *arg), void *arg,
-		       struct official_task *out, struct error *err)
+		       const char *watch, struct official_task *out, struct error *err)
 {
 	struct official_record read;
 	*out = (struct official_task){0};
 	int r = official_record_read(&read, object, container_record, arg, err);
 	if (r == 0 && !read.task.internal) {
-		out->task = official_record_task(&read, err);
+		out->task = official_record_task(&read, watch, err);
 		r = out->task ? take_facts(&read, out, err) : -EBADMSG;
 	}
 	official_record_free(&read);

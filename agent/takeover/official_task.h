@@ -19,9 +19,10 @@ struct official_task {
 
 // object: a record from the bucket `tasks`. container_record gives a container's record from the bucket `containers` by its key
 // (<task id>-<container name>), borrowed, or NULL: it counts instead of the copy in the task.
+// watch: take it as watch-only whatever it has, with this as the feature; NULL: no.
 // -EBADMSG: this is no record of a version that is known here; the text names the member.
 int official_task_read(json_object *object, json_object *(*container_record)(const char *key, void *arg), void *arg,
-		       struct official_task *out, struct error *err);
+		       const char *watch, struct official_task *out, struct error *err);
 void official_task_free(struct official_task *task); // what it holds
 
 struct transition;

@@ -3,6 +3,7 @@
 #include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"
+#include "engine/engine.h"
 #include "takeover/bolt.h"
 #include "takeover/official_state.h"
 
@@ -10,7 +11,10 @@ struct takeover {
 	char *path;
 	struct official_state state; // identity only, where its tasks are in our database already
 	bool written;
+	bool lost; // ecsd's own database: the tasks are for a rebuild
 };
+
+#define LOST "the state database was lost" // why nothing of such a task is started
 
 // --- reading ---
 
@@ -37,7 +41,11 @@ static int take_up_again(struct takeover *takeover, const char *text, struct err
 
 static int read_state(struct takeover *takeover, const char *data_dir, struct error *err)
 {
-	int r = official_state_read(takeover->path, &takeover->state, err);
+	int r = official_state_read(takeover->path, takeover->lost ? LOST : NULL, &takeover->state, err);
+	if (takeover->lost && r < 0 && r != -ENOENT)
+		log_error("tasks taken over from the official agent cannot be found again", "error=%s", err->message);
+	if (takeover->lost)
+		return r < 0 ? -ENODATA : 0;
 	if (r == -ENOENT && exists(data_dir, "ecs_agent_data.json"))
 		log_warn(
 			"the official agent's state is not taken over: a file ecs_agent_data.json is not read; a newer "
@@ -58,11 +66,11 @@ int takeover_begin(const struct config *config, struct store *store, struct take
 	int r = check_not_running(path, err);
 	if (r < 0 || config->checkpoint == NO)
 		return r;
-	bool first = store_needs_rebuild(store) && !exists(config->data_dir, "instance.json");
-	if (!text && !first)
+	if (!text && !store_needs_rebuild(store))
 		return 0;
 	struct takeover *takeover = xcalloc(1, sizeof(*takeover));
 	takeover->path = TAKE(path);
+	takeover->lost = !text && exists(config->data_dir, "instance.json");
 	r = text ? take_up_again(takeover, text, err) : read_state(takeover, config->data_dir, err);
 	CRASH_POINT("takeover.read");
 	if (r == 0)
@@ -169,7 +177,7 @@ static void tell(const struct takeover *takeover)
 
 int takeover_write(struct takeover *takeover, struct store *store, struct error *err)
 {
-	if (takeover->written)
+	if (takeover->written || takeover->lost)
 		return 0;
 	bool was_full = store_disk_full(store);
 	int r = commit_all(takeover, store, err);
@@ -181,6 +189,27 @@ int takeover_write(struct takeover *takeover, struct store *store, struct error 
 	takeover->written = true;
 	tell(takeover);
 	return 0;
+}
+
+static bool has_containers(const struct task *task)
+{
+	for (size_t i = 0; i < task->container_count; i++) {
+		if (task->containers[i].docker_id || task->containers[i].docker_name)
+			return true;
+	}
+	return false;
+}
+
+void takeover_give_lost(struct takeover *takeover, const char *instance_arn, struct engine *engine)
+{
+	struct official_state *state = &takeover->state;
+	if (!takeover->lost || !str_equal(state->identity.arn, instance_arn))
+		return;
+	for (size_t i = 0; i < state->task_count; i++) {
+		struct task *task = state->tasks[i].task;
+		if (task->known != TASK_STOPPED && has_containers(task))
+			engine_give_lost(engine, TAKE(state->tasks[i].task));
+	}
 }
 
 void takeover_end(struct store *store)

@@ -11,6 +11,7 @@
 #include "engine/store.h"
 #include <stdbool.h>
 
+struct engine;
 struct takeover;
 
 // Reads what there is. 0 with NULL in *ret: there is nothing to take over, or nothing that can be read (logged). An
@@ -21,6 +22,10 @@ struct takeover *takeover_free(struct takeover *takeover); // NULL is fine; retu
 const struct instance_identity *takeover_identity(const struct takeover *takeover);
 // Once the instance is identified, and this state is its own: into the database, before engine_load(). An error: the
 // database is as it was, and cannot be written now.
+// Where ecsd's own database was lost, nothing is written: what takeover_give_lost() gives comes with the rebuild.
 int takeover_write(struct takeover *takeover, struct store *store, struct error *err);
+// Containers that the official agent has made have no label to rebuild their task from. So after the loss of ecsd's own database
+// those of its tasks that had containers are given to the engine, before engine_start(), to be watched and stopped.
+void takeover_give_lost(struct takeover *takeover, const char *instance_arn, struct engine *engine);
 // The identity is in instance.json.
 void takeover_end(struct store *store);

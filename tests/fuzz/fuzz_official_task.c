@@ -52,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	_cleanup_json_ json_object *containers = rest ? json_parse(rest, strlen(rest), NULL) : NULL;
 	if (!task)
 		return 0;
-	if (official_task_read(task, container_record, containers, &official, &err) < 0) {
+	if (official_task_read(task, container_record, containers, size & 1 ? "reason" : NULL, &official, &err) < 0) {
 		CHECK(err.code == EBADMSG && !str_empty(err.message) && !official.task);
 		return 0;
 	}

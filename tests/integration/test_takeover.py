@@ -315,6 +315,35 @@ def test_files_of_the_official_agent(make, name, instance_arn, stopped):
     assert digest(agent.path) == digest(os.path.join(DATA, name))
 
 
+def test_a_lost_database(make, instance):
+    """Labels do not tell of the official agent's containers, its file does: they are watched again, and nothing is run anew."""
+    bed, agent = make()
+    plain, watched, ended = agent.launch(official.task(official.container("m"))), agent.launch(
+        awsvpc_task(official.container("m"))), agent.launch(official.task(official.container("m")))
+    waiting = agent.add(official.task(official.container("m", "NONE", desired="RUNNING", Command=["true"]), known="NONE"))
+    agent.write()
+    bed.start()
+    bed.cp.wait_task_status(waiting["Arn"], "STOPPED")
+    own = bed.run_task(tasks.task())
+    instance.docker("rm", "--force", ended["Containers"][0]["RuntimeID"])
+    bed.cp.send_payload(tasks.stopped(tasks.task(tasks.container("m"), arn=ended["Arn"])))
+    bed.cp.wait_task_status(ended["Arn"], "STOPPED")
+    assert bed.agent.terminate() == 0
+    with open(f"{bed.agent.data}/ecsd.db", "r+b") as file:
+        file.write(b"x" * 8192)
+    creates = len(bed.proxy.requests("POST /containers/create"))
+    mark = bed.cp.recording.mark()
+    bed.start()
+    bed.agent.wait_log(f"task found again in the official agent's state.* task={plain['Arn']}")
+    wait_until(lambda: sorted(stop_candidates(bed)) == sorted([plain["Arn"], watched["Arn"], own]), 10, "all tasks again")
+    bed.cp.wait_task_status(ended["Arn"], "STOPPED", since=mark)    # told once more: its container is gone
+    for arn in (plain["Arn"], watched["Arn"]):
+        bed.cp.send_payload(tasks.stopped(awsvpc_payload(arn)))
+        bed.cp.wait_task_status(arn, "STOPPED", since=mark)
+        assert instance.containers(arn, running=True) == []
+    assert len(bed.proxy.requests("POST /containers/create")) == creates
+
+
 # --- what is not taken over
 
 

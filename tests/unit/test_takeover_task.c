@@ -39,7 +39,7 @@ static int read_task(const char *text, const char *records, struct official_task
 {
 	_cleanup_json_ json_object *object = parse(text);
 	_cleanup_json_ json_object *containers = records ? parse(records) : NULL;
-	return official_task_read(object, record_of, containers, task, err);
+	return official_task_read(object, record_of, containers, NULL, task, err);
 }
 
 static struct official_task read_good(const char *text, const char *records)
@@ -249,22 +249,21 @@ static void test_watch_only(void **state)
 static void test_watched_definition(void **state)
 {
 	(void)state;
-	struct official_task official =
-		read_good(TASK(",\"NetworkMode\":\"awsvpc\",\"ENI\":[{\"ec2Id\":\"eni-1\"}],\"resources\":{"
-			       "\"dockerVolume\":[{\"name\":"
-			       "\"e\",\"dockerVolumeConfiguration\":{\"scope\":\"task\",\"driver\":\"amazon-ecs-volume-"
-			       "plugin\","
-			       "\"dockerVolumeName\":\"ecs-f-7-e-00\"}},{\"name\":\"s\",\"dockerVolumeConfiguration\":{"
-			       "\"scope\":"
-			       "\"shared\",\"dockerVolumeName\":\"s\"}}]}",
-			       PAUSE "," CONTAINER("a", ID ",\"environment\":{\"S\":\"verySecret\"},\"secrets\":[{"
-							   "\"name\":\"S\"}],"
-							   "\"Command\":[\"verySecret\"],\"healthCheckType\":"
-							   "\"docker\"") "," CONTAINER("b", ID
-										       ",\"dependsOn\":[{"
-										       "\"containerName\":\"a\","
-										       "\"condition\":\"HEALTHY\"}]")),
-			  NULL);
+	struct official_task official = read_good(
+		TASK(",\"NetworkMode\":\"awsvpc\",\"ENI\":[{\"ec2Id\":\"eni-1\"}],\"resources\":{"
+		     "\"dockerVolume\":[{\"name\":"
+		     "\"e\",\"dockerVolumeConfiguration\":{\"scope\":\"task\",\"driver\":\"amazon-ecs-volume-"
+		     "plugin\","
+		     "\"dockerVolumeName\":\"ecs-f-7-e-00\"}},{\"name\":\"s\",\"dockerVolumeConfiguration\":{"
+		     "\"scope\":"
+		     "\"shared\",\"dockerVolumeName\":\"s\"}}]}",
+		     PAUSE "," CONTAINER("a", ID ",\"environment\":{\"S\":\"verySecret\"},\"secrets\":[{"
+						 "\"name\":\"S\"}],"
+						 "\"Command\":[\"verySecret\"],\"healthCheckType\":"
+						 "\"docker\"") "," CONTAINER("b", ID ",\"dependsOn\":[{"
+										     "\"containerName\":\"a\","
+										     "\"condition\":\"HEALTHY\"}]")),
+		NULL);
 	const struct task *task = official.task;
 	assert_null(strstr(json_text(task->definition), "verySecret"));
 	assert_int_equal(task->volume_count, 1);
@@ -334,7 +333,7 @@ static void test_large_file(void **state)
 	(void)state;
 	struct official_state official;
 	struct error err = {0};
-	assert_int_equal(official_state_read("tests/data/official-state/register-imds.db", &official, &err), 0);
+	assert_int_equal(official_state_read("tests/data/official-state/register-imds.db", NULL, &official, &err), 0);
 	assert_string_equal(official.agent_version, "1.105.1");
 	assert_string_equal(official.identity.arn, "arn:aws:ecs:us-west-2:123456789012:container-instance/lab/"
 						   "8e5c49e6479f4298b8df7c1c94f2fe20");
@@ -367,7 +366,7 @@ static void test_small_file(void **state)
 	(void)state;
 	struct official_state official;
 	struct error err = {0};
-	assert_int_equal(official_state_read("tests/data/official-state/smoke.db", &official, &err), 0);
+	assert_int_equal(official_state_read("tests/data/official-state/smoke.db", NULL, &official, &err), 0);
 	assert_int_equal(official.task_count, 1);
 	const struct container *c = &official.tasks[0].task->containers[0];
 	assert_true(c->has_exit_code && c->exit_code == 137 && c->known == CONTAINER_STOPPED);
@@ -381,7 +380,7 @@ static void test_no_file(void **state)
 	(void)state;
 	struct official_state official;
 	struct error err = {0};
-	assert_int_equal(official_state_read("/nonexistent/agent.db", &official, &err), -ENOENT);
+	assert_int_equal(official_state_read("/nonexistent/agent.db", NULL, &official, &err), -ENOENT);
 	assert_non_null(strstr(err.message, "/nonexistent/agent.db"));
 }
 
