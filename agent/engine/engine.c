@@ -394,7 +394,7 @@ void engine_after_commit_cancel(struct engine *engine, void *arg)
 
 void engine_give_lost(struct engine *engine, struct task *task)
 {
-	engine->lost = xreallocarray(engine->lost, engine->lost_count + 1, sizeof(*engine->lost));
+	engine->lost = xreallocarray(engine->lost, engine->lost_count + 1, sizeof(struct task *));
 	engine->lost[engine->lost_count++] = task;
 }
 

@@ -135,7 +135,8 @@ static int read_meta(struct bolt *bolt, struct error *err)
 
 static int damaged(const struct bolt *bolt, uint64_t page, struct error *err, const char *what)
 {
-	return error_set(err, EBADMSG, "%s: damaged: page %" PRIu64 " %s", bolt->path, page, what);
+	error_set(err, EBADMSG, "%s: damaged: page %" PRIu64 " %s", bolt->path, page, what);
+	return -EBADMSG;
 }
 
 static int read_header(const struct bolt *bolt, struct node *node, struct error *err)
