@@ -16,12 +16,13 @@ SOURCES = os.path.join(HERE, "..", "..")
 
 
 def point_names():
-    """The crash points that are in the source."""
+    """The crash points that are in the source, but for those of the take-over from another agent, which happens once
+    (test_takeover.py kills there)."""
     names = set()
     for top in ("agent", "common", "cgroups"):
         for directory, _, files in os.walk(os.path.join(SOURCES, top)):
             for file in files:
-                if file.endswith(".c"):
+                if file.endswith(".c") and not directory.endswith("/takeover"):
                     with open(os.path.join(directory, file)) as source:
                         names |= set(re.findall(r'CRASH_POINT\("([^"]+)"\)', source.read()))
     return sorted(names)

@@ -129,6 +129,26 @@ def test_what_happened_in_between(make, instance):
     assert instance.containers(told["Arn"]) == []
 
 
+def test_what_had_ended_is_cleaned_up(make, instance):
+    """The wait counts from the end that the official agent saw: containers and the task's volume go, and nothing is told."""
+    bed, agent = make(ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION="1h")
+    volume = f"ecs-lab-1-v-{uuid.uuid4().hex[:20]}"
+    instance.docker("volume", "create", volume)
+    ended = {when: official.task(official.container("m", "STOPPED", KnownExitCode=0, Command=["true"]), known="STOPPED",
+                                 desired="STOPPED", KnownTime=when,
+                                 volumes=[{"name": "v", "type": "host", "host": {"hostPath": volume}}])
+             for when in ("2026-01-01T00:00:00Z", official.now())}
+    for one in ended.values():
+        agent.launch(one, start=False)
+    old, new = (one["Arn"] for one in ended.values())
+    agent.write()
+    bed.start()
+    wait_until(lambda: not instance.containers(old), 15, "container removed")
+    bed.agent.wait_log(f"task cleaned up.*{old}")
+    assert instance.docker("volume", "ls", "--quiet", "--filter", f"name={volume}") == ""
+    assert len(instance.containers(new)) == 1 and reports(bed) == []
+
+
 def test_a_task_that_had_not_started_is_launched(make, instance):
     """It is one of ours: its container is made as for any other task, with the volume that was named for it."""
     bed, agent = make()
