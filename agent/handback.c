@@ -129,8 +129,7 @@ static int conclude(const struct findings *findings)
 {
 	if (findings->running || findings->unreported) {
 		fprintf(findings->out,
-			"not safe: %zu tasks have not ended, %zu have something to report; drain the instance and "
-			"wait\n",
+			"not safe: %zu not ended, %zu with something to report; drain the instance and wait\n",
 			findings->running, findings->unreported);
 		return 1;
 	}

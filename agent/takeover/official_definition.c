@@ -165,7 +165,8 @@ static json_object *list_of_one(const char *name, const char *value)
 static void add_features(json_object *definition, const struct official_record *record)
 {
 	const struct saved_task *task = &record->task;
-	if (task->enis)
+	bool no_eni = json_object_is_type(task->enis, json_type_array) && json_object_array_length(task->enis) == 0;
+	if (task->enis && !no_eni)
 		json_add(definition, "elasticNetworkInterfaces", list_of_one("type", "eni"));
 	if (task->app_mesh) {
 		json_object *proxy = json_object_new_object();

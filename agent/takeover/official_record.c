@@ -45,11 +45,12 @@ static const struct json_field docker_fields[] = {
 };
 static const struct json_table docker_table = {"DockerContainer", sizeof(struct saved_docker_container), docker_fields};
 
-static const struct json_field mesh_fields[] = {
-	JSON_FIELD(struct saved_mesh, "containerName", container, JSON_STRING),
+static const struct json_field service_connect_fields[] = {
+	JSON_FIELD(struct saved_service_connect, "containerName", container, JSON_STRING),
 	JSON_END,
 };
-static const struct json_table mesh_table = {"ServiceConnectConfig", sizeof(struct saved_mesh), mesh_fields};
+static const struct json_table service_connect_table = {"ServiceConnectConfig", sizeof(struct saved_service_connect),
+							service_connect_fields};
 
 static const struct json_field task_fields[] = {
 	JSON_REQUIRED(struct saved_task, "Arn", arn, JSON_STRING),
@@ -62,7 +63,6 @@ static const struct json_field task_fields[] = {
 	JSON_FIELD(struct saved_task, "ExecutionStoppedAt", execution_stopped_at, JSON_STRING),
 	JSON_FIELD(struct saved_task, "credentialsID", credentials_id, JSON_STRING),
 	JSON_FIELD(struct saved_task, "executionCredentialsID", execution_credentials_id, JSON_STRING),
-	JSON_FIELD(struct saved_task, "NetworkMode", network_mode, JSON_STRING),
 	JSON_FIELD(struct saved_task, "IsInternal", internal, JSON_BOOL),
 	JSON_FIELD(struct saved_task, "MemoryCPULimitsEnabled", limits, JSON_BOOL),
 	JSON_FIELD(struct saved_task, "Containers", containers, JSON_RAW),
@@ -70,7 +70,7 @@ static const struct json_field task_fields[] = {
 	JSON_FIELD(struct saved_task, "resources", resources, JSON_RAW),
 	JSON_FIELD(struct saved_task, "ENI", enis, JSON_RAW), // a list, in old files an object
 	JSON_FIELD(struct saved_task, "AppMesh", app_mesh, JSON_RAW),
-	JSON_SUB(struct saved_task, "ServiceConnectConfig", service_connect, JSON_OBJECT, &mesh_table),
+	JSON_SUB(struct saved_task, "ServiceConnectConfig", service_connect, JSON_OBJECT, &service_connect_table),
 	JSON_END,
 };
 static const struct json_table task_table = {"Task", sizeof(struct saved_task), task_fields};

@@ -25,15 +25,15 @@ struct saved_docker_container { // the record around it
 	char *docker_id, *docker_name;
 	json_object *container;
 };
-struct saved_mesh {
+struct saved_service_connect {
 	char *container;
 };
 struct saved_task {
 	char *arn, *desired, *known, *sent, *known_at, *pull_started_at, *pull_stopped_at, *execution_stopped_at;
-	char *credentials_id, *execution_credentials_id, *network_mode;
+	char *credentials_id, *execution_credentials_id;
 	bool internal, limits;
 	json_object *containers, *volumes, *resources, *enis, *app_mesh;
-	struct saved_mesh *service_connect;
+	struct saved_service_connect *service_connect;
 };
 
 // One container of the task, from its own record or from the copy in the task.

@@ -500,7 +500,7 @@ def test_handback_check(make, instance):
     for _ in range(2):
         code, text = handback(bed)
         assert code == 1 and f"task {arn} has not ended: it is RUNNING, and is to be RUNNING\n" in text
-        assert "not safe: 1 tasks have not ended, 0 have something to report" in text
+        assert "not safe: 1 not ended, 0 with something to report" in text
         if bed.agent.running:
             bed.agent.kill()
     bed.start()

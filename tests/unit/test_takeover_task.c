@@ -76,7 +76,8 @@ static void test_facts(void **state)
 {
 	(void)state;
 	struct official_task official = read_good(
-		TASK(",\"Cpu\":0.5,\"Memory\":256,\"KnownTime\":\"2026-11-23T00:18:32.5Z\",\"PullStartedAt\":"
+		TASK(",\"ENI\":[],\"Cpu\":0.5,\"Memory\":256,\"KnownTime\":\"2026-11-23T00:18:32.5Z\","
+		     "\"PullStartedAt\":"
 		     "\"2026-11-23T00:18:30Z\",\"PullStoppedAt\":\"0001-01-01T00:00:00Z\",\"MemoryCPULimitsEnabled\":"
 		     "true,"
 		     "\"credentialsID\":\"role\",\"executionCredentialsID\":\"\",\"NetworkMode\":\"bridge\","
