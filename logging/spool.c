@@ -46,9 +46,11 @@ struct spool_store *spool_store_open(struct loop *loop, const char *directory, c
 		r = store->fd < 0 ? -errno : 0;
 	}
 	if (r == 0 && flock(store->fd, LOCK_EX | LOCK_NB) < 0)
+		r = -errno;
+	if (r == -EWOULDBLOCK)
 		error_set(err, EBUSY, "the spool directory %s is another process's", directory);
 	else if (r < 0)
-		error_set_errno(err, -r, "cannot open the spool directory %s", directory);
+		error_set_errno(err, -r, "cannot open and lock the spool directory %s", directory);
 	else
 		store->sync = sync_new(loop, store->fd, on_sync_failed, store, err);
 	return store->sync ? store : spool_store_free(store);
