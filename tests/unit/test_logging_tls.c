@@ -227,6 +227,8 @@ static void *serve(void *arg)
 	char byte;
 
 	(void)arg;
+	if (fd < 0)
+		return NULL; // nobody has come
 	if (peer.silent) {
 		wait_for_go();
 		close(fd);
@@ -295,6 +297,7 @@ static void start(const struct server_options *options)
 static void finish(void)
 {
 	say_go();
+	shutdown(peer.listener, SHUT_RDWR); // ends accept(2)
 	pthread_join(peer.thread, NULL);
 	close(peer.listener);
 	SSL_CTX_free(peer.context);
