@@ -5,12 +5,12 @@
 #include "common/util.h"
 #include "control/instance.h"
 #include "docker/docker.h"
+#include "endpoint/ports.h"
 #include "logd/plugin.h"
 #include "common/version.h"
 #include <curl/curl.h>
 
 #define HEALTHCHECK_TIMEOUT_MS 25000
-#define INTROSPECTION_PORT 51678
 
 // One question, and the loop that runs until it is answered.
 struct question {

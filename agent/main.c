@@ -13,6 +13,7 @@
 #include "common/host.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/service.h"
 #include "common/util.h"
 #include "common/version.h"
 #include "config/config.h"
@@ -28,6 +29,7 @@
 #include "handback.h"
 #include "logd/logd.h"
 #include "logs.h"
+#include "startup.h"
 #include "takeover/takeover.h"
 #include "task_limits.h"
 #include <curl/curl.h>
@@ -59,7 +61,8 @@ struct app {
 	struct watch *on_term, *on_int;
 	struct timer docker_retry;
 	struct backoff docker_backoff;
-	int spawner_fd;
+	int spawner_fd; // -1: a service manager runs ecs-endpoint
+	bool docker_lost;
 	int exit_code;
 };
 
@@ -67,6 +70,20 @@ static void stop(struct app *app, int exit_code)
 {
 	app->exit_code = exit_code;
 	loop_stop(app->loop);
+}
+
+// The line of `systemctl status` from registration on; before, each step of the start-up says what it waits for.
+static void tell_status(struct app *app)
+{
+	const char *arn = instance_arn(app->instance), *state = "connecting to ECS";
+
+	if (!app->acs)
+		return;
+	if (app->docker_lost)
+		state = "waiting for Docker";
+	else if (acs_connected(app->acs))
+		state = "connected to ECS";
+	service_status("%s; registered as %s", state, arn);
 }
 
 // --- engine -> endpoint and submit ---
@@ -80,7 +97,20 @@ static void on_report(const char *task_arn, void *arg)
 static void on_acs_open(void *arg)
 {
 	struct app *app = arg;
+	tell_status(app);
 	submit_retry_now(app->submit);
+}
+
+static void on_acs_closed(void *arg)
+{
+	tell_status(arg);
+}
+
+static void on_docker_state(bool there, void *arg)
+{
+	struct app *app = arg;
+	app->docker_lost = !there;
+	tell_status(app);
 }
 
 static void on_task_changed(const struct task *task, void *arg)
@@ -139,9 +169,11 @@ static void on_registered(void *arg)
 		.docker_version = docker_server_version(app->docker),
 		.insecure = app->config.accept_insecure_cert,
 		.on_open = on_acs_open,
+		.on_closed = on_acs_closed,
 		.arg = app,
 	};
 	app->acs = acs_new(&options);
+	tell_status(app);
 	submit_start(app->submit);
 	acs_start(app->acs);
 }
@@ -162,6 +194,7 @@ static void connect_docker(void *arg);
 static void wait_for_docker(struct app *app, const struct docker_error *err)
 {
 	log_warn("waiting for Docker", "endpoint=%s error=%s", app->config.docker_host, err->message);
+	service_status("waiting for Docker: %s", err->message);
 	timer_start(&app->docker_retry, backoff_next(&app->docker_backoff));
 }
 
@@ -170,6 +203,7 @@ static void register_instance(void *arg)
 {
 	struct app *app = arg;
 	app->config.logd_runs = logd_drivers(app->logd) != 0;
+	service_status("registering in cluster %s", instance_cluster(app->instance));
 	instance_register(app->instance);
 }
 
@@ -291,6 +325,7 @@ static bool make_engine(struct app *app)
 		.on_task_changed = on_task_changed,
 		.on_task_stopped = on_task_stopped,
 		.on_task_forgotten = on_task_forgotten,
+		.on_docker = on_docker_state,
 		.arg = app,
 	};
 	app->engine = engine_new(&options);
@@ -359,9 +394,10 @@ static void on_returned(const struct task_credentials *credentials, void *arg)
 
 static bool make_endpoint(struct app *app, struct error *err)
 {
+	_cleanup_free_ char *own = xasprintf("%s/ecs-endpoint.sock", app->config.run_dir);
 	struct endpoint_options options = {
 		.loop = app->loop,
-		.run_dir = app->config.run_dir,
+		.socket = str_empty(app->config.endpoint_socket) ? own : app->config.endpoint_socket,
 		.spawner_fd = app->spawner_fd,
 		.audit_log_path = app->config.audit_log_disabled ? NULL : app->config.audit_log_file,
 		.rps_steady = app->config.metadata_rps_steady,
@@ -398,6 +434,7 @@ static void on_signal(int signal, unsigned events, void *arg)
 	struct app *app = arg;
 	(void)events;
 	log_info("stopping; containers keep running", "signal=%s", strsignal(signal));
+	service_stopping();
 	stop(app, EXIT_OK);
 }
 
@@ -473,6 +510,7 @@ static void on_configured(int exit_code, void *arg)
 		stop(app, exit_code);
 		return;
 	}
+	service_status("asking instance metadata who this is");
 	if (!make(app, &err)) {
 		log_critical("start-up failed", "error=%s", err.message);
 		stop(app, EXIT_ERROR);
@@ -503,6 +541,7 @@ static void tear_down(struct app *app)
 	watch_free(app->on_term);
 	watch_free(app->on_int);
 	confine_watch_end();
+	service_watch_end();
 	app->loop = loop_free(app->loop);
 	if (app->spawner_fd >= 0)
 		close(app->spawner_fd);
@@ -511,38 +550,12 @@ static void tear_down(struct app *app)
 	log_close();
 }
 
-// --- command line ---
-
-static const char *environment(const char *name)
-{
-	return getenv(name);
-}
-
-static bool configure(struct app *app, const struct arguments *arguments, struct error *err)
-{
-	static const char *const levels[] = {[LOG_DEBUG] = "debug", [LOG_INFO] = "info",     [LOG_WARN] = "warn",
-					     [LOG_ERROR] = "error", [LOG_CRITICAL] = "crit", [LOG_NONE] = "none"};
-	if (config_load(&app->config, environment, err) < 0) {
-		error_wrap(err, "Error loading config");
-		return false;
-	}
-	app->config.accept_insecure_cert |= arguments->insecure;
-	if (arguments->level_driver != LOG_LEVEL_UNSET)
-		setenv("ECS_LOGLEVEL", levels[arguments->level_driver], 1); // for ecs-endpoint
-	logs_open(&app->config, arguments);
-	// Without metadata there is no EC2 instance, and ECS Anywhere is not there yet (control-plane.md §3 step 12).
-	if (arguments->blackhole_imds && arguments->command == COMMAND_RUN) {
-		error_set(err, ENOTSUP,
-			  str_empty(app->config.region)
-				  ? "Error loading config: Missing required fields: AWSRegion"
-				  : "Unable to detect VPC ID and Subnet: unable to get mac address: blackholed");
-		return false;
-	}
-	return true;
-}
+// --- start ---
 
 static bool start_spawner(struct app *app, struct error *err)
 {
+	if (!str_empty(app->config.endpoint_socket))
+		return true; // a service manager runs it
 	_cleanup_free_ char *program = program_find("ecs-endpoint");
 	if (!program) {
 		error_set(err, ENOENT, "ecs-endpoint is neither beside ecsd nor in %s", ecsd_libexecdir);
@@ -572,8 +585,13 @@ int main(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	signal(SIGPIPE, SIG_IGN);
-	if (!configure(&app, &arguments, &err)) {
+	service_open();
+	code = startup_configure(&app.config, &arguments, &err);
+	if (code > 0)
+		return EXIT_OK;
+	if (code < 0) {
 		log_critical("cannot start", "error=%s exit_code=%d", err.message, EXIT_ERROR);
+		service_status("cannot start: %s", err.message);
 		config_free(&app.config);
 		return EXIT_ERROR;
 	}
@@ -587,6 +605,7 @@ int main(int argc, char **argv)
 	// Forked while the process is still small and has no thread, socket or secret.
 	if (!start_spawner(&app, &err)) {
 		log_critical("ecs-endpoint cannot be started", "error=%s", err.message);
+		service_status("ecs-endpoint cannot be started: %s", err.message);
 		return EXIT_ERROR;
 	}
 	raise_descriptor_limit();
@@ -601,12 +620,18 @@ int main(int argc, char **argv)
 						   .cloud_init_result = CLOUD_INIT_RESULT,
 						   .done = on_configured,
 						   .arg = &app};
+		// All that follows waits for others (instance metadata, Docker, ECS), who may be waiting for us.
+		service_ready();
+		service_watch(app.loop);
+		service_status("reading EC2 user data");
 		user_data_read(&app.user_data);
 		loop_run(app.loop);
 	} else {
 		log_critical("start-up failed", "error=%s", err.message);
 	}
 	code = app.exit_code;
+	if (code != EXIT_OK)
+		service_status("ended with exit code %d: %s", code, log_last_critical());
 	tear_down(&app);
 	return code;
 }

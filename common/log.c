@@ -37,6 +37,7 @@ static struct {
 	char *path;
 	struct rolling_file file;
 	char program[32];
+	char critical[ERROR_MESSAGE_MAX];
 } state = {.level = LOG_WARN, .file_level = LOG_NONE, .fd = -1};
 
 static size_t make_line(struct line *line, enum log_level level, const char *program, long long wall,
@@ -83,6 +84,21 @@ void log_close(void)
 	state.file_level = LOG_NONE;
 	free(state.path);
 	state.path = NULL;
+}
+
+const char *log_last_critical(void)
+{
+	return state.critical;
+}
+
+static void keep_critical(const char *message, const struct field *fields, size_t count)
+{
+	size_t len = (size_t)snprintf(state.critical, sizeof(state.critical), "%s", message);
+
+	for (size_t i = 0; i < count; i++)
+		if (len < sizeof(state.critical) && fields[i].key_len == 5 && memcmp(fields[i].key, "error", 5) == 0)
+			snprintf(state.critical + len, sizeof(state.critical) - len, ": %.*s", (int)fields[i].value_len,
+				 fields[i].value);
 }
 
 bool log_enabled(enum log_level level)
@@ -132,6 +148,8 @@ void log_event(enum log_level level, const char *message, const char *format, ..
 		count = format_fields(text, sizeof(text), fields, format, args);
 		va_end(args);
 	}
+	if (level == LOG_CRITICAL)
+		keep_critical(message, fields, count);
 	len = make_line(&(struct line){.out = out, .size = sizeof(out) - 1, .json = state.json}, level, state.program,
 			wall_ms(), message, fields, count);
 	out[len++] = '\n';

@@ -27,6 +27,9 @@ struct log_options {
 // May be called again to change options. Before the first call, warnings and above go to standard error as logfmt.
 int log_open(const struct log_options *options, struct error *err);
 void log_close(void);
+// The last critical line, as "message: error" without its other fields; "" if there was none. For those who tell a service
+// manager why a program ends.
+const char *log_last_critical(void);
 bool log_enabled(enum log_level level);
 // "debug", "info", "warn"/"warning", "error", "crit"/"critical", "none" in any case; false for anything else.
 bool log_level_parse(const char *text, enum log_level *level);

@@ -181,13 +181,10 @@ static void show_to_read(const char *path, void *arg)
 static void for_each_shown(const struct jail_options *options, void (*each)(const char *, void *), void *arg)
 {
 	_cleanup_free_ char *list = xstrdup(options->shown ? options->shown : "");
-	const char *notify = getenv("NOTIFY_SOCKET"); // sd_notify(3)
 	char *save = NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(always_shown); i++)
 		each(always_shown[i], arg);
-	if (notify && *notify == '/')
-		each(notify, arg);
 	for (char *path = strtok_r(list, ":", &save); path; path = strtok_r(NULL, ":", &save))
 		each(path, arg);
 }
@@ -296,10 +293,9 @@ static void restrict_files(const struct jail_options *options)
 {
 	struct ruleset attr = {.files = ALL_ACCESS};
 	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-	const char *notify = getenv("NOTIFY_SOCKET");
 	_cleanup_close_ int rules = -1;
 
-	if (version >= SCOPE_VERSION && (!notify || *notify != '@'))
+	if (version >= SCOPE_VERSION)
 		attr.scoped = SCOPE_ABSTRACT_UNIX;
 	// Older kernels take only what they know.
 	rules = (int)syscall(SYS_landlock_create_ruleset, &attr, attr.scoped ? sizeof(attr) : sizeof(attr.files), 0);

@@ -2,6 +2,7 @@
 #include "common/confine.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/service.h"
 #include "common/unix_socket.h"
 #include "common/util.h"
 #include "common/version.h"
@@ -20,7 +21,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <systemd/sd-daemon.h>
 #include <time.h>
 
 #define NOBODY 65534
@@ -33,8 +33,6 @@ struct program {
 	struct loop *loop;
 	struct logd *logd;
 	struct logd_control *control;
-	struct timer watchdog_timer;
-	uint64_t watchdog_ms;
 	int plugin_fd, control_fd;
 };
 
@@ -68,8 +66,10 @@ int main(int argc, char **argv)
 				       .json = program.config.log_json,
 				       .program = "ecs-logd"},
 		 NULL);
+	service_open();
 	if (take_sockets(&program, &err) < 0 || settle_down(&program, &err) < 0 || serve(&program, &err) < 0) {
 		log_critical("cannot serve", "reason=%s", err.message);
+		service_status("cannot serve: %s", err.message);
 		return 1;
 	}
 	return 0;
@@ -106,23 +106,20 @@ static int listen_at(const char *path, int *fd, struct error *err)
 	return r < 0 ? error_set_errno(err, -r, "cannot listen at %s", path) : 0;
 }
 
-// By name from the service manager, else made here.
+// From the service manager, each known by its path; else made here.
 static int take_sockets(struct program *program, struct error *err)
 {
-	char **names = NULL;
-	int count = sd_listen_fds_with_names(1, &names), r = 0;
+	int count = service_sockets(), r = 0;
 
-	for (int i = 0; i < count; i++) {
-		fcntl(SD_LISTEN_FDS_START + i, F_SETFL, O_NONBLOCK);
-		if (str_equal(names[i], "plugin") && program->plugin_fd < 0)
-			program->plugin_fd = SD_LISTEN_FDS_START + i;
-		else if (str_equal(names[i], "control") && program->control_fd < 0)
-			program->control_fd = SD_LISTEN_FDS_START + i;
+	for (int fd = SERVICE_FD_START; fd < SERVICE_FD_START + count; fd++) {
+		if (service_socket_at(fd, program->config.plugin_socket) && program->plugin_fd < 0)
+			program->plugin_fd = fd;
+		else if (service_socket_at(fd, program->config.control_socket) && program->control_fd < 0)
+			program->control_fd = fd;
 		else
-			log_warn("a socket is handed in that is not known", "name=%s", names[i]);
-		free(names[i]);
+			log_warn("a socket is handed in that is not known", "fd=%d expected=%s or=%s", fd,
+				 program->config.plugin_socket, program->config.control_socket);
 	}
-	free(names);
 	if (program->plugin_fd < 0)
 		r = listen_at(program->config.plugin_socket, &program->plugin_fd, err);
 	if (r == 0 && program->control_fd < 0)
@@ -219,14 +216,6 @@ static void count(struct logd_counters *counters, void *arg)
 		counters->oldest_ms = (uint64_t)(wall_ms() - totals.oldest_ns / 1000000);
 }
 
-static void on_watchdog(void *arg)
-{
-	struct program *program = arg;
-
-	sd_notify(0, "WATCHDOG=1");
-	timer_start(&program->watchdog_timer, program->watchdog_ms);
-}
-
 static void on_flushed(void *arg)
 {
 	struct program *program = arg;
@@ -240,7 +229,7 @@ static void on_signal(int signal, unsigned events, void *arg)
 
 	(void)events;
 	log_info("ends", "signal=%s", strsignal(signal));
-	sd_notify(0, "STOPPING=1");
+	service_stopping();
 	logd_flush(program->logd, program->config.flush_ms, on_flushed, program);
 }
 
@@ -250,7 +239,6 @@ static int serve(struct program *program, struct error *err)
 	const struct logd_control_callbacks callbacks = {
 		.on_stopping = on_release, .on_exited = on_release, .count = count};
 	struct watch *term, *interrupt;
-	uint64_t watchdog_us = 0;
 	int r;
 
 	program->loop = loop_new(config->clock_scale, err);
@@ -275,17 +263,13 @@ static int serve(struct program *program, struct error *err)
 	logd_on_pause(program->logd, watched, program);
 	term = signal_watch_new(program->loop, SIGTERM, on_signal, program);
 	interrupt = signal_watch_new(program->loop, SIGINT, on_signal, program);
-	timer_init(&program->watchdog_timer, program->loop, on_watchdog, program);
-	if (sd_watchdog_enabled(0, &watchdog_us) > 0) {
-		program->watchdog_ms = (uint64_t)((double)watchdog_us / 2000 * config->clock_scale);
-		on_watchdog(program);
-	}
 	log_info("serving", "version=%s commit=%s uid=%u", ecsd_version, ecsd_commit, geteuid());
-	sd_notify(0, "READY=1");
+	service_ready();
+	service_watch(program->loop);
 	r = loop_run(program->loop);
 	if (r < 0)
 		return error_set_errno(err, -r, "event loop");
-	timer_done(&program->watchdog_timer);
+	service_watch_end();
 	watch_free(term);
 	watch_free(interrupt);
 	logd_control_free(program->control);

@@ -37,9 +37,10 @@ struct config {
 	bool updates_enabled;      // ECS_UPDATES_ENABLED
 
 	// files
-	char *config_file;        // ECS_AGENT_CONFIG_FILE_PATH
-	char *data_dir;           // ECS_DATADIR, default /var/lib/ecs/data
-	char *run_dir;            // ECSD_RUN_DIR (ours), default /run/ecsd: sockets and pid files
+	char *config_file;     // ECS_AGENT_CONFIG_FILE_PATH
+	char *data_dir;        // ECS_DATADIR, default /var/lib/ecs/data
+	char *run_dir;         // ECSD_RUN_DIR (ours), default /run/ecsd: sockets and pid files
+	char *endpoint_socket; // ECSD_ENDPOINT_SOCKET (ours): where a service manager runs ecs-endpoint; "": ecsd does
 	enum tristate checkpoint; // ECS_CHECKPOINT, default: on (ecsd always has a data directory)
 	char *audit_log_file;     // ECS_AUDIT_LOGFILE, default /var/log/ecs/audit.log
 	bool audit_log_disabled;  // ECS_AUDIT_LOGFILE_DISABLED

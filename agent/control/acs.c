@@ -239,6 +239,15 @@ static void describe_end(const struct websocket_end *end, char *out, size_t size
 	acs_message_free(&refusal);
 }
 
+static void lose(struct acs *acs)
+{
+	bool was_open = acs->open;
+
+	disconnect(acs);
+	if (was_open && acs->options.on_closed)
+		acs->options.on_closed(acs->options.arg);
+}
+
 static void on_end(const struct websocket_end *end, void *arg)
 {
 	struct acs *acs = arg;
@@ -246,7 +255,7 @@ static void on_end(const struct websocket_end *end, void *arg)
 	char why[ERROR_MESSAGE_MAX];
 
 	describe_end(end, why, sizeof(why));
-	disconnect(acs);
+	lose(acs);
 	if (strstr(why, "InactiveInstanceException")) {
 		log_error("ECS says that this container instance is not active any more, trying again in an hour",
 			  "instance=%s error=%s", instance_arn(acs->options.instance), why);
@@ -266,7 +275,7 @@ static void on_heartbeat_missed(void *arg)
 {
 	struct acs *acs = arg;
 
-	disconnect(acs);
+	lose(acs);
 	retry_later(acs, "no message from ACS within the heartbeat time");
 }
 

@@ -16,7 +16,8 @@ struct acs_options {
 	struct endpoint *endpoint;
 	const char *docker_version;
 	bool insecure;
-	void (*on_open)(void *arg); // a session has opened: ECS can be reached (again). NULL: nobody asks
+	void (*on_open)(void *arg);   // a session has opened: ECS can be reached (again). NULL: nobody asks
+	void (*on_closed)(void *arg); // it is over; another try follows. NULL: nobody asks
 	void *arg;
 };
 struct acs *acs_new(const struct acs_options *options);

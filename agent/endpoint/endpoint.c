@@ -65,15 +65,15 @@ static const struct endpoint_link_callbacks link_callbacks = {on_up, on_message,
 
 struct endpoint *endpoint_new(const struct endpoint_options *options, struct error *err)
 {
-	if (str_empty(options->run_dir)) {
-		error_set(err, EINVAL, "no directory for the socket of ecs-endpoint");
+	if (str_empty(options->socket)) {
+		error_set(err, EINVAL, "no path of the socket of ecs-endpoint");
 		return NULL;
 	}
 	struct endpoint *endpoint = xcalloc(1, sizeof(*endpoint));
 	endpoint->options = *options;
 	endpoint->audit_log_path = xstrdup(options->audit_log_path);
-	_cleanup_free_ char *path = xasprintf("%s/ecs-endpoint.sock", options->run_dir);
-	endpoint->link = endpoint_link_new(options->loop, path, options->spawner_fd, &link_callbacks, endpoint);
+	endpoint->link =
+		endpoint_link_new(options->loop, options->socket, options->spawner_fd, &link_callbacks, endpoint);
 	return endpoint;
 }
 

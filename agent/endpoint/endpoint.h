@@ -1,8 +1,8 @@
 // ecsd's side of the socket to ecs-endpoint: what is to be served is pushed, so that a request for
 // credentials costs no round trip and goes on being answered while ecsd restarts (docs/ARCHITECTURE.md).
 //
-// ecs-endpoint outlives ecsd. On start ecsd connects to one that runs already, or has one started by
-// the spawner (spawner.h), and restarts it when it dies. After each connect everything is pushed
+// ecs-endpoint outlives ecsd. On start ecsd connects to one that runs already or that a service manager starts
+// then, or has one started by the spawner (spawner.h), and restarts it when it dies. After each connect everything is pushed
 // again from memory; credentials that only the endpoint still has are kept there for the ids that
 // ecsd says are alive, and those of execution roles are given back to ecsd.
 #pragma once
@@ -26,7 +26,7 @@ struct endpoint;
 
 struct endpoint_options {
 	struct loop *loop;
-	const char *run_dir;        // socket <run_dir>/ecs-endpoint.sock, pid file <run_dir>/ecs-endpoint.pid
+	const char *socket;         // path of the socket where ecs-endpoint listens
 	int spawner_fd;             // from spawner_start; -1: never start one (a service manager does)
 	const char *audit_log_path; // NULL: disabled
 	unsigned rps_steady, rps_burst;

@@ -1,4 +1,5 @@
 #include "spawner.h"
+#include "agent/endpoint/ports.h"
 #include "common/crash_point.h"
 #include "common/log.h"
 #include "common/util.h"
@@ -21,8 +22,6 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#define CREDENTIALS_PORT 51679   // credentials-endpoint.md §1
-#define INTROSPECTION_PORT 51678 // introspection.md §1
 #define DOCKER_BRIDGE "docker0"
 #define BACKLOG 1024
 #define READY_TIMEOUT_MS 10000 // for ecs-endpoint to have its sandbox up; it takes some 10 ms

@@ -416,6 +416,8 @@ static void on_open(void *arg)
 	}
 	engine->reopened = true;
 	engine->docker_away = false;
+	if (engine->o.on_docker)
+		engine->o.on_docker(true, engine->o.arg);
 	if (engine->o.logd)
 		logd_docker_started(engine->o.logd);
 	docker_call_cancel(engine->list_call); // an answer from before the reopening is no answer
@@ -434,9 +436,12 @@ static void on_open(void *arg)
 static void on_lost(const struct docker_error *err, void *arg)
 {
 	struct engine *engine = arg;
-	if (!engine->docker_away) // every failed attempt comes here
-		log_warn("Docker's event stream is cut; reopening", "error=%s", err->message);
+	if (engine->docker_away) // every failed attempt comes here
+		return;
+	log_warn("Docker's event stream is cut; reopening", "error=%s", err->message);
 	engine->docker_away = true;
+	if (engine->o.on_docker)
+		engine->o.on_docker(false, engine->o.arg);
 }
 
 void engine_watch_docker(struct engine *engine)

@@ -107,7 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	state.peer = -1;
 	fuzz_pair(pair);
 	struct endpoint *endpoint = endpoint_new(&(struct endpoint_options){.loop = loop,
-									    .run_dir = "/nowhere",
+									    .socket = "/nowhere/ecs-endpoint.sock",
 									    .spawner_fd = pair[0],
 									    .rps_steady = 40,
 									    .rps_burst = 60,

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from ecsbed.instance import BedError, alive, wait_until
-from ecsbed.logd import PLUGINS, Logd, options
+from ecsbed.logd import Logd, options
 from ecsbed.logsinks import SYSLOG_PORT, Numbered
 
 LIVE_RESTORE = True
@@ -40,12 +40,12 @@ def assert_complete(lines, name, count, duplicates=None):
         assert numbered.duplicates(name) <= duplicates
 
 
-def waiting_calls(instance):
+def waiting_calls(logd):
     """Connections to the plugin's socket that nobody has accepted yet."""
     # The socket was made by this process, and is in its network namespace.
     listing = subprocess.run(["ss", "--unix", "--listening", "--no-header"], capture_output=True, text=True, check=True)
-    path = instance.path_inside(f"{PLUGINS}/ecslogs.sock")
-    return sum(int(line.split()[2]) for line in listing.stdout.splitlines() if line.split()[4] == path)
+    inode = str(logd.plugin_inode())
+    return sum(int(line.split()[2]) for line in listing.stdout.splitlines() if line.split()[5] == inode)
 
 
 class TestShipping:
@@ -154,7 +154,7 @@ class TestRestarts:
         # dockerd waits at the listening socket until somebody answers.
         thread = threading.Thread(target=instance.start_dockerd)
         thread.start()
-        wait_until(lambda: waiting_calls(instance) > 0, 30, "dockerd's call")
+        wait_until(lambda: waiting_calls(logd) > 0, 30, "dockerd's call")
         logd.start()
         thread.join(60)
         assert not thread.is_alive()

@@ -5,7 +5,7 @@
 #include <strings.h>
 
 // configuration.md §4 and §5, and ours; a new row changes these.
-enum { VARIABLES = 170, JSON_KEYS = 94 };
+enum { VARIABLES = 173, JSON_KEYS = 94 };
 
 static char file_path[] = "/tmp/ecsd-test-config-json-XXXXXX";
 

@@ -91,8 +91,9 @@ static void run_until(const int *value, int wanted)
 static struct endpoint *open_endpoint(unsigned steady, unsigned burst)
 {
 	struct error err = {0};
+	_cleanup_free_ char *socket = xasprintf("%s/ecs-endpoint.sock", t.dir);
 	struct endpoint_options options = {.loop = t.loop,
-					   .run_dir = t.dir,
+					   .socket = socket,
 					   .spawner_fd = t.spawner,
 					   .audit_log_path = t.audit,
 					   .rps_steady = steady,

@@ -1,7 +1,11 @@
 // ecs-endpoint: serves credentials and introspection to containers and operators. It gets its sockets and its
 // audit log as descriptors, what it serves from ecsd through the control socket, and can do nothing else.
+//
+// Who starts it is a service manager (ecs-endpoint.socket), which has made it the user it is to be, or ecsd's spawner.
+#include "agent/endpoint/ports.h"
 #include "common/crash_point.h"
 #include "common/log.h"
+#include "common/service.h"
 #include "common/util.h"
 #include "control.h"
 #include "sandbox.h"
@@ -21,17 +25,24 @@ struct options {
 	int introspection_fds[INTROSPECTION_MAX];
 	unsigned introspection_count;
 	int64_t uid, gid;
+	uid_t owner; // who may connect as ecsd, besides root
 	const char *empty_dir;
 };
 
+static int take_sockets(struct options *options);
 static int parse_options(int argc, char **argv, struct options *options);
 static bool parse_fd(const char *text, int *fd);
 static int run(const struct options *options, struct error *err);
 
 int main(int argc, char **argv)
 {
-	struct options options = {
-		.control_fd = -1, .credentials_fd = -1, .audit_fd = -1, .ready_fd = -1, .uid = -1, .gid = -1};
+	struct options options = {.control_fd = -1,
+				  .credentials_fd = -1,
+				  .audit_fd = -1,
+				  .ready_fd = -1,
+				  .uid = -1,
+				  .gid = -1,
+				  .owner = geteuid()};
 	struct log_options log = {.level = LOG_INFO, .program = "ecs-endpoint"};
 	const char *level = getenv("ECS_LOGLEVEL"), *format = getenv("ECS_LOG_OUTPUT_FORMAT");
 	if (level)
@@ -39,11 +50,13 @@ int main(int argc, char **argv)
 	log.json = str_equal(format, "json");
 	struct error err = {0};
 	log_open(&log, NULL);
-	if (parse_options(argc, argv, &options) < 0) {
+	service_open();
+	if ((argc == 1 ? take_sockets(&options) : parse_options(argc, argv, &options)) < 0) {
 		fprintf(stderr,
 			"usage: ecs-endpoint --control-fd N --credentials-fd N --introspection-fd N[,N...]\n"
 			"                    [--audit-fd N] [--ready-fd N] [--uid N --gid N] [--empty-dir PATH]\n"
-			"ecsd starts it; nobody else should.\n");
+			"Without options its sockets are handed in (ecs-endpoint.socket). Else ecsd starts it; nobody "
+			"else should.\n");
 		return 2;
 	}
 	if (run(&options, &err) < 0) {
@@ -57,7 +70,7 @@ int main(int argc, char **argv)
 static int run(const struct options *options, struct error *err)
 {
 	signal(SIGPIPE, SIG_IGN);
-	uid_t owner = geteuid();
+	uid_t uid = options->uid < 0 ? geteuid() : (uid_t)options->uid;
 	struct loop *loop = loop_new(1, err); // always real time: its timeouts are clients', not the agent's
 	if (!loop)
 		return -err->code;
@@ -76,7 +89,7 @@ static int run(const struct options *options, struct error *err)
 	http_server_listen(credentials, options->credentials_fd);
 	for (unsigned i = 0; i < options->introspection_count; i++)
 		http_server_listen(introspection, options->introspection_fds[i]);
-	struct control *control = control_new(loop, options->control_fd, owner, &served);
+	struct control *control = control_new(loop, options->control_fd, options->owner, &served);
 	struct sandbox_options sandbox = {.uid = options->uid < 0 ? (uid_t)-1 : (uid_t)options->uid,
 					  .gid = options->gid < 0 ? (gid_t)-1 : (gid_t)options->gid,
 					  .empty_dir = options->empty_dir,
@@ -88,7 +101,9 @@ static int run(const struct options *options, struct error *err)
 	if (r < 0)
 		return r;
 	CRASH_POINT("server.before-ready");
-	log_info("serving", "uid=%u", options->uid < 0 ? owner : (uid_t)options->uid);
+	log_info("serving", "uid=%u", uid);
+	service_ready();
+	service_watch(loop);
 	if (options->ready_fd >= 0) {
 		(void)!write(options->ready_fd, "", 1);
 		close(options->ready_fd);
@@ -101,6 +116,31 @@ static int run(const struct options *options, struct error *err)
 	http_server_free(introspection);
 	credential_store_free(served.credentials); // wipes
 	return 0;
+}
+
+// Each is known by where it listens. Only root's ecsd is let in: the socket of the service manager is root's.
+static int take_sockets(struct options *options)
+{
+	int count = service_sockets();
+
+	options->owner = 0;
+	for (int fd = SERVICE_FD_START; fd < SERVICE_FD_START + count; fd++) {
+		unsigned short port;
+		bool tcp = service_socket_on(fd, &port);
+
+		if (!tcp && options->control_fd < 0)
+			options->control_fd = fd;
+		else if (tcp && port == CREDENTIALS_PORT && options->credentials_fd < 0)
+			options->credentials_fd = fd;
+		else if (tcp && port == INTROSPECTION_PORT && options->introspection_count < INTROSPECTION_MAX)
+			options->introspection_fds[options->introspection_count++] = fd;
+		else
+			log_warn("a socket is handed in that is not known", "fd=%d port=%d", fd, tcp ? port : -1);
+	}
+	if (count && (options->control_fd < 0 || options->credentials_fd < 0))
+		log_critical("a socket is missing", "control=%s credentials=%s", options->control_fd < 0 ? "no" : "yes",
+			     options->credentials_fd < 0 ? "no" : "yes");
+	return options->control_fd < 0 || options->credentials_fd < 0 ? -EINVAL : 0;
 }
 
 static int parse_options(int argc, char **argv, struct options *options)

@@ -178,6 +178,9 @@ class Namespaces:
     def listen(self, address, port):
         return netns.listen(self.netns, address, port)
 
+    def listen_unix(self, path):
+        return netns.listen_unix(f"/proc/{self.holder.pid}/ns/mnt", path)
+
     def http(self, method, url, headers=None, timeout=5, source=None):
         return netns.http_request(self.netns, method, url, headers, timeout, source)
 

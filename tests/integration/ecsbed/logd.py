@@ -46,16 +46,11 @@ class Logd:
         self._sockets = []
 
     def _listen(self):
-        os.makedirs(self.instance.path_inside(PLUGINS), exist_ok=True)
-        for path in (self.plugin_path, self.control_path):
-            inside = self.instance.path_inside(path)
-            if os.path.exists(inside):
-                os.unlink(inside)
-            listening = socket.socket(socket.AF_UNIX)
-            listening.bind(inside)
-            os.chmod(inside, 0o600)
-            listening.listen(128)
-            self._sockets.append(listening)
+        self._sockets = [self.instance.listen_unix(path) for path in (self.plugin_path, self.control_path)]
+
+    def plugin_inode(self):
+        """Of the plugin's listening socket, which has the same path in other instances."""
+        return os.fstat(self._sockets[0].fileno()).st_ino
 
     def start(self, wait=True, **environment):
         self.environment.update({name: str(value) for name, value in environment.items()})
@@ -66,8 +61,7 @@ class Logd:
         command, fds = self.instance.command(os.path.realpath(self.program)), [s.fileno() for s in self._sockets]
         if fds:
             hand_over = " ".join(f"{3 + i}<&{fd}" for i, fd in enumerate(fds))
-            command = ["bash", "-c", f'export LISTEN_PID=$$ LISTEN_FDS={len(fds)} LISTEN_FDNAMES=plugin:control; '
-                       f'exec "$@" {hand_over}', "bash", *command]
+            command = ["bash", "-c", f'export LISTEN_PID=$$ LISTEN_FDS={len(fds)}; exec "$@" {hand_over}', "bash", *command]
         mark = os.path.getsize(self.log_file) if os.path.exists(self.log_file) else 0
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log,

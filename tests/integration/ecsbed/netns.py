@@ -1,7 +1,7 @@
-"""Sockets inside a network namespace, for this process's own servers and clients.
+"""Sockets inside a network or mount namespace, for this process's own servers and clients.
 
-A socket belongs to the namespace in which it was made, not to the one of the thread that uses it. So a
-short-lived thread enters the namespace, makes the socket, and ends; everything else stays outside."""
+A socket belongs to the namespace in which it was made, and has the path that it had there, not in the one of the thread
+that uses it. So a short-lived thread enters the namespace, makes the socket, and ends; everything else stays outside."""
 
 import ctypes
 import http.client
@@ -9,19 +9,21 @@ import os
 import socket
 import threading
 
-CLONE_NEWNET = 0x40000000
+CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def run_in(path, function):
-    """Calls function() in a thread that has entered the network namespace at path."""
+def run_in(path, function, kind=CLONE_NEWNET):
+    """Calls function() in a thread that has entered the namespace at path; a mount namespace is kind CLONE_NEWNS."""
     result = []
 
     def body():
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                if _libc.setns(fd, CLONE_NEWNET):
+                if kind == CLONE_NEWNS:
+                    _libc.unshare(CLONE_FS)     # the thread's root and current directory become its own
+                if _libc.setns(fd, kind):
                     raise OSError(ctypes.get_errno(), f"setns {path}")
             finally:
                 os.close(fd)
@@ -47,6 +49,20 @@ def listen(path, address, port):
         sock.listen(64)
         return sock
     return run_in(path, make)
+
+
+def listen_unix(mount_namespace, path, backlog=128):
+    """A listening Unix socket, for its owner alone, at a path in the mount namespace."""
+    def make():
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if os.path.exists(path):
+            os.unlink(path)
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(path)
+        os.chmod(path, 0o600)
+        sock.listen(backlog)
+        return sock
+    return run_in(mount_namespace, make, CLONE_NEWNS)
 
 
 def connect(path, address, port, timeout=5, source=None):
