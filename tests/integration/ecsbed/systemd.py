@@ -303,6 +303,11 @@ class UnitAgent:
                 if re.search(r"refused system call|status=31/SYS|AddressSanitizer", line)]
 
 
+def version():
+    return int(re.search(r"systemd (\d+)", subprocess.run([SYSTEMD, "--version"], capture_output=True, text=True,
+                                                         check=True).stdout).group(1))
+
+
 def security(unit):
     """What systemd-analyze says of a unit's sandbox: the score, and each setting that adds to it."""
     run = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", "--json=short",
