@@ -1,5 +1,6 @@
 #include "logging/config.h"
 
+#include "common/log.h"
 #include "common/log_values.h"
 #include "common/util.h"
 
@@ -103,9 +104,15 @@ int logd_config_read(struct logd_config *config, struct error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
 		const char *text = getenv(options[i].name);
 
-		if (!parse(&options[i], str_empty(text) ? options[i].standard : text, config))
-			return error_set(err, EINVAL, "%s is \"%s\", %s was expected", options[i].name, text,
-					 expected[options[i].kind]);
+		if (parse(&options[i], str_empty(text) ? options[i].standard : text, config))
+			continue;
+		error_set(err, EINVAL, "%s is \"%s\", %s was expected", options[i].name, text,
+			  expected[options[i].kind]);
+		// These are ecsd's too, in the same file, and no reason to leave containers without a reader.
+		if (options[i].kind != LEVEL && options[i].kind != FORMAT)
+			return -EINVAL;
+		log_warn("configuration", "warning=%s", err->message);
+		parse(&options[i], options[i].standard, config);
 	}
 	return 0;
 }

@@ -16,7 +16,7 @@ from ecsbed.systemd import ROOT, UNITS, SystemdInstance, UnitAgent
 from test_kill import Poller
 
 pytestmark = pytest.mark.skipif(systemd.missing() is not None, reason=str(systemd.missing()))
-OURS = sorted(os.listdir(f"{ROOT}/dist/systemd"))
+OURS = ["ecs.service", *sorted(os.listdir(f"{ROOT}/dist/systemd"))]
 DAC_READ_SEARCH = 1 << 2
 
 
@@ -31,7 +31,8 @@ def instance():
 def unit_bed(instance, pki, request):
     """A bed whose agent is the unit, configured by /etc/ecs/ecs.config and not started; nothing is enabled."""
     made = Bed(instance, pki)
-    made.agent = UnitAgent(instance, made.agent.environment)
+    made.agent = UnitAgent(instance, {**made.agent.environment, "ECS_ENGINE_AUTH_TYPE": "docker",
+                                      "ECS_ENGINE_AUTH_DATA": '{"http://registry.invalid":{"username":"u","password":"p"}}'})
     for name in ("PATH", "ECS_DATADIR", "ECSD_RUN_DIR", "ECS_LOGFILE", "ECSD_LOGD_SOCKET", "ECS_AUDIT_LOGFILE"):
         made.agent.settings.pop(name, None)     # the package's
     instance.systemctl("enable", "ecs.service")
@@ -111,8 +112,16 @@ class TestStart:
         bed.agent.wait_status("^connected to ECS; registered as " + re.escape(bed.cp.instance_arn) + "$")
         assert instance.systemctl("is-active", "ecs", "ecsd", "ecs-host").split() == ["active"] * 3
         assert bed.introspect("/v1/metadata").text.count(bed.cp.instance_arn) == 1
-        assert bed.instance.http("GET", "http://172.17.0.1:51678/v1/metadata", source=None).status == 200 \
-            if "172.17.0.1" in instance.run("ip", "address") else True
+
+    def test_bridge_comes_later(self, instance, bed):
+        """Introspection is there for containers when Docker has made its bridge, without a restart of anything."""
+        instance.run("ip", "link", "add", "docker0", "type", "bridge")
+        try:
+            instance.run("ip", "address", "add", "172.17.0.1/16", "dev", "docker0")
+            instance.run("ip", "link", "set", "docker0", "up")
+            assert instance.http("GET", "http://172.17.0.1:51678/v1/metadata").status == 200
+        finally:
+            instance.run("ip", "link", "delete", "docker0")
 
     def test_what_they_may_do(self, instance, bed):
         with_credentials(bed)
@@ -162,7 +171,7 @@ class TestEnds:
         assert instance.show("ecsd.service", "Result") == "success"
         assert len(instance.containers(running=True)) == 1, "stopped: containers go on"
 
-    @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+    @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT, signal.SIGTERM])
     def test_endpoint_is_killed(self, instance, bed, how):
         """The next one is given everything again, and nobody is refused meanwhile: connections wait in the socket."""
         target = with_credentials(bed)
@@ -334,6 +343,15 @@ class TestLogs:
         log.stop()
 
     def test_ecsd_finds_it(self, instance, bed):
-        """By its socket: it is started when ecsd asks, and its drivers are offered."""
-        assert instance.systemctl("is-active", "ecs-logd") == "active"
-        instance.wait_journal("ecsd.service", "connected to ecs-logd|ecs-logd")
+        """It is started by its socket when ecsd asks, and reads the same configuration."""
+        instance.wait_journal("ecs-logd.service", 'msg="ecsd connected"')
+        with open(f"/proc/{instance.main_pid('ecs-logd.service')}/environ", "rb") as file:
+            environment = file.read().split(b"\0")
+        assert b"ECS_LOGLEVEL=debug" in environment
+        assert not [line for line in environment if line.startswith(b"ECS_ENGINE_AUTH_DATA")]
+
+    def test_wrong_log_level(self, instance, unit_bed):
+        """Of what it shares with ecsd nothing keeps it from reading containers' logs."""
+        unit_bed.agent.start(ECS_LOGLEVEL="loud", ECS_LOG_OUTPUT_FORMAT="prose")
+        instance.systemctl("start", "ecs-logd")
+        instance.wait_journal("ecs-logd.service", 'ECS_LOGLEVEL is .*loud')

@@ -42,7 +42,7 @@ mkdir -p "$root$dir"
 mount --bind "$dir" "$root$dir"
 rm -rf "$root/etc/systemd/system" "$root/etc/ecs" "$root/var/lib/ecs" "$root/var/lib/ecs-logd" "$root/var/log/ecs" \
     "$root/var/lib/cloud"
-mkdir -p "$root/etc/systemd/system" "$root/etc/ecs" "$root/usr/libexec/ecsd" "$root/usr/share/ecsd"
+mkdir -p "$root/etc/systemd/system" "$root/etc/ecs" "$root/usr/libexec/ecsd" "$root/usr/lib/ecsd"
 printf '[Journal]\\nStorage=volatile\\n' > "$root/etc/systemd/journald.conf"
 for unit in containerd.service systemd-udevd.service systemd-networkd.service systemd-resolved.service; do
     ln -s /dev/null "$root/etc/systemd/system/$unit"
@@ -142,9 +142,10 @@ class SystemdInstance(SimulatedInstance):
             shutil.copy(f"{BUILD}/ecs-host", f"{root}/usr/libexec/ecsd/ecs-host")
         else:
             write("/usr/libexec/ecsd/ecs-host", HOST, 0o755)
-        shutil.copy(f"{ROOT}/dist/ecs.defaults", f"{root}/usr/share/ecsd/ecs.defaults")
+        shutil.copy(f"{ROOT}/dist/ecs.defaults", f"{root}/usr/lib/ecsd/ecs.defaults")
         for name in os.listdir(f"{ROOT}/dist/systemd"):
-            shutil.copy(f"{ROOT}/dist/systemd/{name}", f"{root}/usr/lib/systemd/system/{name}", follow_symlinks=False)
+            shutil.copy(f"{ROOT}/dist/systemd/{name}", f"{root}/usr/lib/systemd/system/{name}")
+        os.symlink("ecsd.service", f"{root}/usr/lib/systemd/system/ecs.service")
         write("/usr/sbin/dockerd-of-test", DOCKER, 0o755)
         write("/etc/systemd/system/docker.service", DOCKER_UNIT)
         for name, number in USERS.items():
