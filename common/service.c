@@ -61,7 +61,7 @@ bool service_socket_at(int fd, const char *path)
 
 bool service_socket_on(int fd, unsigned short *port)
 {
-	struct sockaddr_in6 address;
+	struct sockaddr_in6 address = {0};
 	struct sockaddr_in address4;
 	socklen_t len = sizeof(address);
 
@@ -100,7 +100,7 @@ void service_open(void)
 	const char *path = getenv("NOTIFY_SOCKET");
 	int fd;
 
-	if (service.fd >= 0 || str_empty(path))
+	if (service.fd >= 0 || !path || !*path)
 		return;
 	fd = connect_manager(path);
 	if (fd < 0)

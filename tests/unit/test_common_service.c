@@ -89,10 +89,9 @@ static void test_notifications(void **state)
 
 static void test_no_manager(void **state)
 {
-	static const char *const paths[] = {
-		"", "/nowhere/notify", "relative", "@nobody-listens-here",
-		"/a-path-that-is-too-long-for-a-socket-address-................................"
-		"................................................................"};
+	static const char too_long[] = "/a-path-that-is-too-long-for-a-socket-address-................................"
+				       "................................................................";
+	static const char *const paths[] = {"", "/nowhere/notify", "relative", "@nobody-listens-here", too_long};
 
 	(void)state;
 	unsetenv("NOTIFY_SOCKET");
