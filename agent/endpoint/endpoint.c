@@ -11,6 +11,8 @@
 
 // Of one set of credentials, so that it fits in a message with room to spare.
 #define CREDENTIALS_MAX (WIRE_MESSAGE_MAX / 2)
+// A service manager's socket takes connections while there is nobody behind it: then somebody should look at why.
+#define ANSWER_MS 10000
 
 struct entry {
 	struct entry *next;
@@ -35,7 +37,7 @@ struct waiter {
 struct endpoint {
 	struct endpoint_options options;
 	struct endpoint_link *link;
-	char *audit_log_path, *cluster, *instance_arn;
+	char *socket, *audit_log_path, *cluster, *instance_arn;
 	struct entry *entries;
 	struct task *tasks;
 	struct waiter *waiters;
@@ -43,11 +45,13 @@ struct endpoint {
 	uint64_t fill_token; // of the one that ended the refill on this connection
 	bool up;             // greeted: changes are sent as they happen
 	bool connected;      // told so to ecsd
+	struct timer answer; // runs from the connection to its greeting
 };
 
 static void on_up(void *arg);
 static void on_message(const struct wire_message *message, void *arg);
 static void on_down(void *arg);
+static void no_answer(void *arg);
 static void push_all(struct endpoint *endpoint);
 static void push_credentials(struct endpoint *endpoint, const struct task_credentials *credentials);
 static void push_instance(struct endpoint *endpoint);
@@ -72,6 +76,8 @@ struct endpoint *endpoint_new(const struct endpoint_options *options, struct err
 	struct endpoint *endpoint = xcalloc(1, sizeof(*endpoint));
 	endpoint->options = *options;
 	endpoint->audit_log_path = xstrdup(options->audit_log_path);
+	endpoint->socket = xstrdup(options->socket);
+	timer_init(&endpoint->answer, options->loop, no_answer, endpoint);
 	endpoint->link =
 		endpoint_link_new(options->loop, options->socket, options->spawner_fd, &link_callbacks, endpoint);
 	return endpoint;
@@ -82,6 +88,7 @@ struct endpoint *endpoint_free(struct endpoint *endpoint)
 	if (!endpoint)
 		return NULL;
 	endpoint_link_free(endpoint->link);
+	timer_done(&endpoint->answer);
 	for (struct entry *entry = endpoint->entries, *next; entry; entry = next) {
 		next = entry->next;
 		task_credentials_free(&entry->credentials);
@@ -93,6 +100,7 @@ struct endpoint *endpoint_free(struct endpoint *endpoint)
 		next = waiter->next;
 		free(waiter);
 	}
+	free(endpoint->socket);
 	free(endpoint->audit_log_path);
 	free(endpoint->cluster);
 	free(endpoint->instance_arn);
@@ -273,6 +281,13 @@ static void on_up(void *arg)
 	snprintf(version, sizeof(version), "%d", WIRE_VERSION);
 	snprintf(oldest, sizeof(oldest), "%d", WIRE_VERSION_MIN);
 	endpoint_link_send(endpoint->link, WIRE_HELLO, (const char *[]){version, oldest, ecsd_version}, 3, -1);
+	timer_start(&endpoint->answer, ANSWER_MS);
+}
+
+static void no_answer(void *arg)
+{
+	struct endpoint *endpoint = arg;
+	log_warn("ecs-endpoint does not answer, waiting on", "socket=%s", endpoint->socket);
 }
 
 static void on_message(const struct wire_message *message, void *arg)
@@ -293,6 +308,7 @@ static void on_down(void *arg)
 {
 	struct endpoint *endpoint = arg;
 	bool was = endpoint->connected;
+	timer_stop(&endpoint->answer);
 	endpoint->up = endpoint->connected = false;
 	for (struct waiter *waiter = endpoint->waiters; waiter; waiter = waiter->next)
 		waiter->token = 0;
@@ -310,6 +326,7 @@ static void on_hello(struct endpoint *endpoint, const struct wire_message *messa
 		return;
 	}
 	endpoint->up = true;
+	timer_stop(&endpoint->answer);
 	push_all(endpoint);
 }
 

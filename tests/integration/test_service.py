@@ -102,7 +102,8 @@ def test_endpoint_is_late(managed, endpoint):
     """ecsd waits at the socket, and so do those who ask for credentials."""
     endpoint.kill()
     managed.agent.start()
-    managed.agent.wait_log("registered|connected to ACS")
+    managed.agent.wait_log("connected to ACS")
+    managed.agent.wait_log('level=warn .*msg="ecs-endpoint does not answer, waiting on"')
     endpoint.start()
     assert managed.credentials(with_credentials(managed)).status == 200
 

@@ -194,6 +194,18 @@ class TestEnds:
             wait_until(lambda: instance.main_pid("ecs-endpoint.service") != old, 20, "its end")
         wait_until(lambda: bed.credentials(target).status == 200, 20, "credentials")
 
+    def test_manager_is_replaced(self, instance, unit_bed):
+        """As by an upgrade of systemd: it goes on hearing of all."""
+        for unit in UNITS[:3]:
+            instance.drop_in(unit, "[Service]\nWatchdogSec=2s\n")
+        unit_bed.start()
+        instance.systemctl("start", *UNITS[:3])
+        instance.systemctl("daemon-reexec")
+        for unit in UNITS[:3]:
+            last = instance.show(unit, "WatchdogTimestampMonotonic")
+            wait_until(lambda: instance.show(unit, "WatchdogTimestampMonotonic") != last, 20, "a sign of life", 0.2)
+            assert (restarts(instance, unit), instance.systemctl("is-active", unit)) == (0, "active")
+
     @pytest.mark.parametrize("unit", UNITS[:3])
     def test_watchdog(self, instance, unit_bed, unit):
         """Signs of life come while it lives, and one that hangs is replaced."""
