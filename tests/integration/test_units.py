@@ -133,6 +133,10 @@ class TestStart:
             assert set(fields["Uid"].split()) == {str(user)}
             assert {int(fields[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {capabilities}
             assert (int(fields["CapAmb"], 16), fields["NoNewPrivs"], fields["Seccomp"]) == (0, "1", "2")
+        with open(f"/proc/{instance.main_pid('ecsd.service')}/mounts") as file:
+            mounts = {fields[1]: fields[3].split(",") for fields in map(str.split, file)}
+        assert "ro" in mounts["/"] and "ro" in mounts["/run"] and "ro" in mounts["/proc/sys"]
+        assert "rw" in mounts["/var/lib/ecs"] and "rw" in mounts["/var/log/ecs"] and "rw" in mounts["/sys/fs/cgroup"]
         root = f"/proc/{instance.main_pid('ecs-endpoint.service')}/root"
         assert set(os.listdir(root)) <= {"dev", "etc", "lib", "lib64", "proc", "run", "sys", "usr", "tmp", "var"}
         assert os.listdir(f"{root}/etc") == ["ld.so.cache"] and os.listdir(f"{root}/run") == ["systemd"]
