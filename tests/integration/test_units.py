@@ -123,6 +123,24 @@ class TestStart:
         finally:
             instance.run("ip", "link", "delete", "docker0")
 
+    def test_with_the_boot(self, instance, bed):
+        """Down to the sockets and up again, with a Docker that has containers: everything finds its place."""
+        bed.run_task(tasks.task())
+        instance.write("/run/docker/has-containers", "")
+        instance.write("/etc/systemd/system/basic-alone.target",
+                       "[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n")
+        instance.systemctl("daemon-reload")
+        instance.systemctl("isolate", "basic-alone.target")
+        wait_until(lambda: instance.systemctl("is-active", "ecsd", "ecs-host", "docker", check=False).split()
+                   == ["inactive"] * 3, 20, "their ends", 0.1)
+        assert instance.systemctl("is-active", "ecs-endpoint.socket", "ecs-logd.socket").split() == ["active"] * 2
+        mark = bed.cp.recording.mark()
+        instance.systemctl("isolate", "multi-user.target")
+        bed.cp.wait_acs(since=mark)
+        wait_until(lambda: instance.systemctl("is-active", *UNITS, "docker", check=False).split() == ["active"] * 5, 20,
+                   "all units", 0.1)
+        assert "cycle" not in instance.run("journalctl", "--no-pager", "--output=cat", "_PID=1")
+
     def test_what_they_may_do(self, instance, bed):
         with_credentials(bed)
         instance.systemctl("start", "ecs-logd.service")
