@@ -3,7 +3,7 @@
 packages="gcc clang clang-format clang-tidy cppcheck shellcheck make pkg-config libclang-rt-14-dev
 libcurl4-openssl-dev libssl-dev libjson-c-dev libevent-dev libwslay-dev libsqlite3-dev libseccomp-dev libcap-dev libsystemd-dev
 zlib1g-dev libxxhash-dev libpcre2-dev libmsgpack-dev libcmocka-dev docker.io e2fsprogs busybox-static iproute2 iptables procps python3 python3-pytest python3-pytest-xdist python3-botocore
-python3-msgpack python3-websockets python3-aiohttp openssl docker-registry valgrind wrk rsyslog rsyslog-openssl"
+python3-msgpack python3-websockets python3-aiohttp openssl docker-registry valgrind wrk rsyslog rsyslog-openssl systemd"
 missing=
 for package in $packages; do
 	dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

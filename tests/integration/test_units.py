@@ -117,9 +117,10 @@ class TestStart:
         """Introspection is there for containers when Docker has made its bridge, without a restart of anything."""
         instance.run("ip", "link", "add", "docker0", "type", "bridge")
         try:
-            instance.run("ip", "address", "add", "172.17.0.1/16", "dev", "docker0")
             instance.run("ip", "link", "set", "docker0", "up")
-            assert instance.http("GET", "http://172.17.0.1:51678/v1/metadata").status == 200
+            for address in ("172.17.0.1", "172.18.0.1"):
+                instance.run("ip", "address", "add", f"{address}/16", "dev", "docker0")
+                assert instance.http("GET", f"http://{address}:51678/v1/metadata").status == 200
         finally:
             instance.run("ip", "link", "delete", "docker0")
 
@@ -266,6 +267,22 @@ class TestEnds:
         bed.agent.settings.pop("ECS_INSTANCE_ATTRIBUTES")
         bed.agent.configure()
         bed.cp.wait_acs(since=mark)
+
+    @pytest.mark.parametrize("code, again", [(0, False), (5, False), (42, True), (1, True), (137, True)])
+    def test_exit_codes(self, instance, unit_bed, code, again):
+        instance.drop_in("ecsd.service", f"""[Service]
+Type=exec
+RestartSec=100ms
+ExecStart=
+ExecStart=/bin/sh -c 'exit {code}'
+""")
+        instance.systemctl("start", "--no-block", "ecsd")
+        if again:
+            wait_until(lambda: restarts(instance, "ecsd") > 2, 20, "restarts", 0.1)
+        else:
+            wait_until(lambda: instance.systemctl("is-active", "ecsd", check=False) == ("failed" if code else "inactive")
+                       and instance.show("ecsd", "ExecMainExitTimestampMonotonic") != "0", 20, "its end", 0.1)
+            assert restarts(instance, "ecsd") == 0
 
     def test_docker_is_restarted(self, instance, bed):
         pid, lost = bed.agent.pid, r"^waiting for Docker; registered as "

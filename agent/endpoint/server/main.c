@@ -16,7 +16,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#define INTROSPECTION_MAX 4 // listening sockets
+#define INTROSPECTION_MAX 8 // listening sockets
 #define INTROSPECTION_CONNECTIONS_MAX 256
 #define DESCRIPTORS_SPARE 64 // listeners, control, logs, epoll
 
