@@ -1,5 +1,6 @@
 #include "common/confine.h"
 
+#include "common/capabilities.h"
 #include "common/log.h"
 #include "common/sanitizer.h"
 #include "common/util.h"
@@ -11,7 +12,6 @@
 #include <seccomp.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/capability.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -34,7 +34,6 @@ static struct {
 	atomic_uint seen[CALLS_MAX / 32];
 } refused = {.fds = {-1, -1}};
 
-static int drop_capabilities(cap_value_t kept);
 static int install_filter(const struct confine_options *options);
 static int add_rules(scmp_filter_ctx filter, const struct confine_options *options);
 static void on_refused(int signal, siginfo_t *info, void *context);
@@ -43,7 +42,7 @@ static void report(int fd, unsigned events, void *arg);
 
 void confine(const struct confine_options *options)
 {
-	int r = drop_capabilities(options->kept);
+	int r = capabilities_keep(&options->kept, 1);
 	if (r < 0)
 		log_warn("capabilities are not dropped", "error=%s", strerror(-r));
 	// AddressSanitizer's search for leaks at the end clones and traces its process: then all but the filter is done.
@@ -68,30 +67,6 @@ void confine_watch_end(void)
 	if (refused.watch)
 		report(refused.fds[0], 0, NULL);
 	refused.watch = watch_free(refused.watch);
-}
-
-// --- capabilities ---
-
-static int drop_capabilities(cap_value_t kept)
-{
-	cap_flag_value_t has = CAP_CLEAR;
-	cap_t now = cap_get_proc(), then = cap_init();
-	int r = now && then && cap_get_flag(now, kept, CAP_PERMITTED, &has) == 0 ? 0 : -errno;
-	for (cap_value_t cap = 0; r == 0 && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-		if (cap != kept && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 &&
-		    errno != EPERM) // not root: nothing to lose
-			r = -errno;
-	if (r == 0 && has == CAP_SET &&
-	    (cap_set_flag(then, CAP_PERMITTED, 1, &kept, CAP_SET) < 0 ||
-	     cap_set_flag(then, CAP_EFFECTIVE, 1, &kept, CAP_SET) < 0))
-		r = -errno;
-	if (r == 0) {
-		prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-		r = cap_set_proc(then) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
-	}
-	cap_free(now);
-	cap_free(then);
-	return r;
 }
 
 // --- system calls ---

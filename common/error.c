@@ -58,6 +58,18 @@ int error_wrap(struct error *err, const char *format, ...)
 	return store(err, err->code, text);
 }
 
+void error_join(struct error *all, const struct error *one)
+{
+	char text[2 * ERROR_MESSAGE_MAX + 4];
+
+	if (!all->code) {
+		*all = *one;
+		return;
+	}
+	snprintf(text, sizeof(text), "%s; %s", all->message, one->message);
+	store(all, all->code, text);
+}
+
 static int positive(int code)
 {
 	return code == 0 ? EINVAL : abs(code);

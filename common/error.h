@@ -29,3 +29,6 @@ int error_set_errno(struct error *err, int code, const char *format, ...) __attr
 
 // Puts "context: " in front of the message and returns the code again, negative.
 int error_wrap(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+// Adds one failure to those before it, which were gone on after: "first; second". The code is the first's.
+void error_join(struct error *all, const struct error *one);

@@ -335,6 +335,14 @@ uint64_t fnv1a(uint64_t sum, const void *data, size_t len)
 	return sum;
 }
 
+int64_t monotonic_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 int64_t wall_ms(void)
 {
 	struct timespec ts;

@@ -98,6 +98,9 @@ void random_uuid(char out[37]);            // version 4, lower case
 #define FNV1A_START UINT64_C(14695981039346656037)
 uint64_t fnv1a(uint64_t sum, const void *data, size_t len); // of what went before, and then this
 
+// For limits of time where there is no loop (loop_now() in loop.h): milliseconds, never set back.
+int64_t monotonic_ms(void);
+
 // --- wall clock (never scaled) ---
 int64_t wall_ms(void);                                 // milliseconds since 1970, UTC
 void format_rfc3339(int64_t wall_ms, char out[32]);    // 2026-01-02T03:04:05Z
