@@ -33,6 +33,7 @@ PKG_LIBS    = $(shell pkg-config --libs $(PKGS)) -lwslay -lm
 COMMON     := $(wildcard common/*.c common/aws/*.c)
 ENDPOINT   := $(wildcard agent/endpoint/server/*.c)
 LOGGING    := $(wildcard logging/*.c)
+HOST       := $(wildcard agent/host/*.c)
 AGENT_LIB  := $(filter-out agent/main.c,$(wildcard agent/*.c)) \
               $(foreach d,config aws control docker engine endpoint logd takeover,$(wildcard agent/$(d)/*.c)) $(wildcard cgroups/*.c)
 
@@ -67,12 +68,13 @@ help: ## list the targets
 deps: ## install what building and testing need (Debian, as root)
 	@sh tests/deps.sh
 
-build: $(B)/ecsd $(B)/ecs-endpoint $(B)/ecs-logd ## compile ecsd, ecs-endpoint and ecs-logd into build/
+build: $(B)/ecsd $(B)/ecs-endpoint $(B)/ecs-logd $(B)/ecs-host ## compile ecsd, ecs-endpoint, ecs-logd and ecs-host into build/
 
 $(B)/libcommon.a: $(call obj,$(COMMON))
 $(B)/libagent.a: $(call obj,$(AGENT_LIB))
 $(B)/libendpoint.a: $(call obj,$(filter-out agent/endpoint/server/main.c,$(ENDPOINT)))
 $(B)/liblogging.a: $(call obj,$(filter-out logging/main.c,$(LOGGING)))
+$(B)/libhost.a: $(call obj,$(filter-out agent/host/main.c,$(HOST)))
 %.a:
 	@rm -f $@
 	@echo "  AR    $@"
@@ -85,6 +87,10 @@ $(B)/ecs-endpoint: $(B)/agent/endpoint/server/main.o $(B)/libendpoint.a $(B)/lib
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 $(B)/ecs-logd: $(B)/logging/main.o $(B)/liblogging.a $(B)/libcommon.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+# Of libagent.a it takes how configuration is read.
+$(B)/ecs-host: $(B)/agent/host/main.o $(B)/libhost.a $(B)/libagent.a $(B)/libcommon.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
@@ -103,7 +109,7 @@ $(B)/commit: FORCE
 $(B)/common/version.o: $(B)/commit
 $(B)/common/version.o: CPPFLAGS += -DECSD_COMMIT='"$(GIT_HASH)"' -DECSD_LIBEXECDIR='"$(LIBEXECDIR)"'
 
-$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libagent.a $(B)/libendpoint.a $(B)/liblogging.a $(B)/libcommon.a
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libhost.a $(B)/libagent.a $(B)/libendpoint.a $(B)/liblogging.a $(B)/libcommon.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
 
@@ -113,7 +119,7 @@ $(B)/tests/unit/test_logging_%: $(B)/tests/unit/test_logging_%.o $(B)/liblogging
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
 
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/setup.o $(filter %.o,$(FUZZ_MAIN)) \
-		$(B)/libagent.a $(B)/libendpoint.a $(B)/liblogging.a $(B)/libcommon.a
+		$(B)/libhost.a $(B)/libagent.a $(B)/libendpoint.a $(B)/liblogging.a $(B)/libcommon.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) $(filter -%,$(FUZZ_MAIN)) -o $@ $^ $(PKG_LIBS)
 
@@ -212,6 +218,7 @@ install: build ## install into DESTDIR/PREFIX
 	install -D -m 0755 $(B)/ecsd $(DESTDIR)$(PREFIX)/sbin/ecsd
 	install -D -m 0755 $(B)/ecs-endpoint $(DESTDIR)$(LIBEXECDIR)/ecs-endpoint
 	install -D -m 0755 $(B)/ecs-logd $(DESTDIR)$(LIBEXECDIR)/ecs-logd
+	install -D -m 0755 $(B)/ecs-host $(DESTDIR)$(LIBEXECDIR)/ecs-host
 	install -D -m 0644 dist/ecs.defaults $(DESTDIR)$(PREFIX)/share/ecsd/ecs.defaults
 	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/ecsd/README.md
 	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/ecsd/LICENSE

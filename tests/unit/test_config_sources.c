@@ -5,7 +5,7 @@
 #include <strings.h>
 
 // configuration.md §4 and §5, and ours; a new row changes these.
-enum { VARIABLES = 173, JSON_KEYS = 94 };
+enum { VARIABLES = 174, JSON_KEYS = 94 };
 
 static char file_path[] = "/tmp/ecsd-test-config-json-XXXXXX";
 
@@ -389,7 +389,8 @@ static void table_is_sound(void **state)
 		keys += o->json != NULL;
 		if ((o->state == LATER || o->state == REFUSED || o->state == NO_EFFECT) && str_empty(o->detail))
 			fail_msg("%s has no detail", o->name);
-		if (o->state == WORKS && o->offset == NO_MEMBER && str_starts(o->name, "ECS_"))
+		if (o->state == WORKS && o->offset == NO_MEMBER && str_starts(o->name, "ECS_") &&
+		    !str_starts(o->help, "ecs-host: ")) // another program's
 			fail_msg("%s works without a member", o->name);
 		for (size_t j = 0; j < i; j++)
 			if (strcmp(o->name, config_options[j].name) == 0 ||
