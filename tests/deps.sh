@@ -2,8 +2,9 @@
 # Installs what building, testing and linting need, if any of it is missing (Debian, as root).
 packages="gcc clang clang-format clang-tidy cppcheck shellcheck make pkg-config libclang-rt-14-dev
 libcurl4-openssl-dev libssl-dev libjson-c-dev libevent-dev libwslay-dev libsqlite3-dev libseccomp-dev libcap-dev libsystemd-dev
-zlib1g-dev libxxhash-dev libpcre2-dev libmsgpack-dev libcmocka-dev docker.io e2fsprogs busybox-static iproute2 iptables procps python3 python3-pytest python3-pytest-xdist python3-botocore
-python3-msgpack python3-websockets python3-aiohttp openssl docker-registry valgrind wrk rsyslog rsyslog-openssl systemd"
+zlib1g-dev libxxhash-dev libpcre2-dev libmsgpack-dev libcmocka-dev docker.io e2fsprogs busybox-static iproute2 iptables nftables procps systemd
+python3 python3-pytest python3-pytest-xdist python3-botocore python3-msgpack python3-websockets python3-aiohttp openssl docker-registry valgrind wrk
+rsyslog rsyslog-openssl"
 missing=
 for package in $packages; do
 	dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
