@@ -5,7 +5,7 @@
 
 struct parsed {
 	bool version, license, healthcheck, attributes, handback_check, windows_service, help, help_capabilities,
-		packaged_defaults;
+		packaged_defaults, config_manual;
 	bool insecure, blackhole_imds;
 	const char *level, *level_driver, *level_on_instance, *help_config;
 };
@@ -37,6 +37,8 @@ static const struct flag {
 	{"help-capabilities", BOOLEAN, offsetof(struct parsed, help_capabilities), "list all capabilities and exit"},
 	{"print-packaged-defaults", BOOLEAN, offsetof(struct parsed, packaged_defaults),
 	 "print what ecs-init gives the agent as an environment file and exit"},
+	{"print-config-manual", BOOLEAN, offsetof(struct parsed, config_manual),
+	 "print the manual page ecs.config(5) and exit"},
 	{"help", BOOLEAN, offsetof(struct parsed, help), "print this and exit"},
 	{"h", BOOLEAN, offsetof(struct parsed, help), NULL},
 };
@@ -116,6 +118,8 @@ static enum command command_of(const struct parsed *parsed, const char **bad)
 		return COMMAND_HELP_CAPABILITIES;
 	if (parsed->packaged_defaults)
 		return COMMAND_PACKAGED_DEFAULTS;
+	if (parsed->config_manual)
+		return COMMAND_CONFIG_MANUAL;
 	if (parsed->windows_service)
 		return COMMAND_WINDOWS_SERVICE;
 	if (parsed->handback_check)

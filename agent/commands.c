@@ -56,6 +56,9 @@ int command_answer(const struct arguments *arguments)
 	case COMMAND_PACKAGED_DEFAULTS:
 		config_print_packaged_defaults(stdout);
 		return 0;
+	case COMMAND_CONFIG_MANUAL:
+		config_print_manual(stdout);
+		return 0;
 	case COMMAND_WINDOWS_SERVICE:
 		fprintf(stderr, "ecsd: there are no Windows services here\n");
 		return 1;

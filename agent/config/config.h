@@ -133,3 +133,5 @@ void config_print_help(FILE *out);
 void config_print_tsv(FILE *out);
 // dist/ecs.defaults: an environment file with what ecs-init would supply. What is not built yet is a comment.
 void config_print_packaged_defaults(FILE *out);
+// The manual page ecs.config(5), in the mdoc language.
+void config_print_manual(FILE *out);

@@ -15,8 +15,7 @@ static const char *or_dash(const char *text)
 	return str_empty(text) ? "-" : text;
 }
 
-// A default in host terms: container paths are the host's.
-static char *shown_default(const struct option *o, const char *text)
+char *option_shown(const struct option *o, const char *text)
 {
 	char *path = NULL;
 	struct value value = {o, text, FROM_DEFAULT};
@@ -31,7 +30,7 @@ void config_print_help(FILE *out)
 {
 	for (size_t i = 0; i < config_option_count; i++) {
 		const struct option *o = &config_options[i];
-		_cleanup_free_ char *bare = shown_default(o, o->fallback), *packaged = shown_default(o, o->packaged);
+		_cleanup_free_ char *bare = option_shown(o, o->fallback), *packaged = option_shown(o, o->packaged);
 		_cleanup_free_ char *bounds = option_bounds(o);
 		if (o->flags & NO_VARIABLE)
 			continue;
@@ -52,7 +51,7 @@ void config_print_tsv(FILE *out)
 	fprintf(out, "name\ttype\tbounds\tdefault\tpackaged\tjson\tstate\tdetail\thelp\n");
 	for (size_t i = 0; i < config_option_count; i++) {
 		const struct option *o = &config_options[i];
-		_cleanup_free_ char *bare = shown_default(o, o->fallback), *packaged = shown_default(o, o->packaged);
+		_cleanup_free_ char *bare = option_shown(o, o->fallback), *packaged = option_shown(o, o->packaged);
 		_cleanup_free_ char *bounds = option_bounds(o);
 		fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o->flags & NO_VARIABLE ? "" : o->name,
 			o->type->name, bounds, bare, packaged, o->json ? o->json : "", state_of(o),
@@ -66,7 +65,7 @@ void config_print_packaged_defaults(FILE *out)
 		     "# Made by `ecsd -print-packaged-defaults`. Commented: not built yet, or set at installation.\n");
 	for (size_t i = 0; i < config_option_count; i++) {
 		const struct option *o = &config_options[i];
-		_cleanup_free_ char *packaged = shown_default(o, o->packaged);
+		_cleanup_free_ char *packaged = option_shown(o, o->packaged);
 		if (!*packaged)
 			continue;
 		const char *mark = o->flags & HOST_VALUE ? "# by host: " : o->state != WORKS ? "# later: " : "";

@@ -91,6 +91,8 @@ extern const struct type config_text, config_trimmed, config_path, config_bool, 
 const char *value_label(const struct value *value);
 // "1s or more", "1 to 4194304", "": what numbers are accepted. Caller frees.
 char *option_bounds(const struct option *option);
+// A default in host terms: container paths are the host's. Caller frees.
+char *option_shown(const struct option *option, const char *text);
 
 // The members of an object as texts in the variables' own syntax, by the table. Unknown keys are ignored, null and
 // absent keys too. A value of a wrong kind fails with the text of Go's decoder.

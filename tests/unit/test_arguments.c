@@ -47,6 +47,7 @@ static void test_commands(void **state)
 		{"-help-config=tsv", COMMAND_HELP_CONFIG_TSV},
 		{"-help-capabilities", COMMAND_HELP_CAPABILITIES},
 		{"-print-packaged-defaults", COMMAND_PACKAGED_DEFAULTS},
+		{"-print-config-manual", COMMAND_CONFIG_MANUAL},
 	};
 	struct arguments arguments;
 
