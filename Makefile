@@ -1,9 +1,12 @@
 # ecsd: `make help` lists the targets.
 
 VERSION    := 0.1.0
-GIT_HASH   := $(shell git rev-parse --short=8 HEAD 2>/dev/null || echo 00000000)
+# A source package has no repository: .commit is in it instead.
+GIT_HASH   := $(shell cat .commit 2>/dev/null || git rev-parse --short=8 HEAD 2>/dev/null || echo 00000000)
 PREFIX     ?= /usr
 LIBEXECDIR ?= $(PREFIX)/libexec/ecsd
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+SYSCONFDIR ?= /etc
 DESTDIR    ?=
 
 CC         ?= gcc
@@ -214,17 +217,15 @@ tables: build ## write the tables of docs/COMPATIBILITY.md and dist/ecs.defaults
 	@$(B)/ecsd -print-packaged-defaults > dist/ecs.defaults
 	@/usr/bin/python3 tests/integration/test_compatibility.py $(B)/ecsd
 
-install: build ## install into DESTDIR/PREFIX
-	install -D -m 0755 $(B)/ecsd $(DESTDIR)$(PREFIX)/sbin/ecsd
-	install -D -m 0755 $(B)/ecs-endpoint $(DESTDIR)$(LIBEXECDIR)/ecs-endpoint
-	install -D -m 0755 $(B)/ecs-logd $(DESTDIR)$(LIBEXECDIR)/ecs-logd
-	install -D -m 0755 $(B)/ecs-host $(DESTDIR)$(LIBEXECDIR)/ecs-host
-	install -D -m 0644 dist/ecs.defaults $(DESTDIR)$(PREFIX)/share/ecsd/ecs.defaults
-	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/ecsd/README.md
-	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/ecsd/LICENSE
+manual: $(B)/ecs.config.5
+$(B)/ecs.config.5: $(B)/ecsd
+	@echo "  MAN   $@"
+	$(Q)$< -print-config-manual > $@
+
+include dist/install.mk
 
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: help deps build run check test check-asan check-valgrind build-unit build-crash crash model fuzz fuzz-corpus fuzz-coverage lint bench build-bench loss tables install clean FORCE
+.PHONY: help deps build run check test check-asan check-valgrind build-unit build-crash crash model fuzz fuzz-corpus fuzz-coverage lint bench build-bench loss tables clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

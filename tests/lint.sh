@@ -19,7 +19,7 @@ printf '%s\n' $(git ls-files -co --exclude-standard 'common/*.c' 'agent/*.c' 'cg
 cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -j 2 \
 	--suppress=missingIncludeSystem -D_GNU_SOURCE -I. -Iagent common agent cgroups || fail cppcheck
 # shellcheck disable=SC2046
-shellcheck $(git ls-files -co --exclude-standard '*.sh') .ci/run || fail shellcheck
+shellcheck $(git ls-files -co --exclude-standard '*.sh' 'dist/debian/*.p*') dist/maintain dist/amazon-ecs-init .ci/run || fail shellcheck
 # shellcheck disable=SC2046
 /usr/bin/python3 -W error -c 'import ast, pathlib, sys; [ast.parse(pathlib.Path(f).read_bytes(), f) for f in sys.argv[1:]]' \
 	$(git ls-files -co --exclude-standard '*.py') || fail python
