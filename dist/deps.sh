@@ -3,7 +3,7 @@
 # the tools. "$@": more packages, for the packages' tests.
 packages="gcc make git dpkg-dev debhelper dh-apparmor lintian rpm cpio mandoc apparmor
 libcap-dev libcurl4-openssl-dev libevent-dev libjson-c-dev libpcre2-dev libseccomp-dev libsqlite3-dev libssl-dev libsystemd-dev
-libwslay-dev pkg-config zlib1g-dev systemd"
+libwslay-dev libxxhash-dev pkg-config zlib1g-dev systemd"
 # Debian 12 has these under other names than later ones.
 for choice in libmsgpack-c-dev:libmsgpack-dev systemd-dev:; do
 	if apt-cache show "${choice%%:*}" 2>/dev/null | grep -q '^Package:'; then
