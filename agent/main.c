@@ -388,6 +388,8 @@ static void on_endpoint(bool connected, void *arg)
 static void on_returned(const struct task_credentials *credentials, void *arg)
 {
 	struct app *app = arg;
+	if (credentials->role != ROLE_TASK_EXECUTION)
+		return;
 	log_info("execution role credentials came back from ecs-endpoint", "task=%s", credentials->task_arn);
 	engine_set_credentials_id(app->engine, credentials->task_arn, true, credentials->id);
 }

@@ -39,7 +39,7 @@ enum wire_type {
 	WIRE_SYNC = 11,       // token. The first one of a connection also ends the refill: older tasks are dropped
 	// ecs-endpoint -> ecsd
 	WIRE_SYNCED = 12,   // token: all that came before SYNC(token) is held and served
-	WIRE_RETURNED = 13, // fields as PUT: execution-role credentials held from before this ecsd started
+	WIRE_RETURNED = 13, // fields as PUT: credentials held from before this ecsd started
 	// ecsd -> ecs-logd, on a socket of their own (logging.md)
 	WIRE_LOGD_STOPPING = 32, // Docker's container id: it is being stopped
 	WIRE_LOGD_EXITED = 33,   // Docker's container id: its process is gone

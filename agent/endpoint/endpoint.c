@@ -410,8 +410,9 @@ static void on_synced(struct endpoint *endpoint, uint64_t token)
 static void on_returned(struct endpoint *endpoint, const struct wire_message *message)
 {
 	struct entry *entry = *find_entry(endpoint, wire_text(message, 0));
-	if (!entry || entry->known || entry->credentials.role != ROLE_TASK_EXECUTION || !*wire_text(message, 1))
+	if (!entry || entry->known || !*wire_text(message, 1))
 		return; // removed, or replaced by newer ones, since it was asked for
+	enum role_type role = entry->credentials.role;
 	task_credentials_free(&entry->credentials);
 	entry->credentials = (struct task_credentials){.id = xstrdup(wire_text(message, 0)),
 						       .task_arn = xstrdup(wire_text(message, 1)),
@@ -420,7 +421,7 @@ static void on_returned(struct endpoint *endpoint, const struct wire_message *me
 						       .secret_access_key = xstrdup(wire_text(message, 5)),
 						       .session_token = xstrdup(wire_text(message, 6)),
 						       .expiration = xstrdup(wire_text(message, 7)),
-						       .role = ROLE_TASK_EXECUTION};
+						       .role = role};
 	entry->known = true;
 	if (endpoint->options.on_returned)
 		endpoint->options.on_returned(&entry->credentials, endpoint->options.arg);

@@ -4,7 +4,7 @@
 // ecs-endpoint outlives ecsd. On start ecsd connects to one that runs already or that a service manager starts
 // then, or has one started by the spawner (spawner.h), and restarts it when it dies. After each connect everything is pushed
 // again from memory; credentials that only the endpoint still has are kept there for the ids that
-// ecsd says are alive, and those of execution roles are given back to ecsd.
+// ecsd says are alive, and given back to ecsd. So each of the two can be restarted, one after the other, and none are lost.
 #pragma once
 
 #include "common/error.h"
@@ -32,7 +32,7 @@ struct endpoint_options {
 	unsigned rps_steady, rps_burst;
 	// Connection state: called with true once an endpoint holds everything pushed so far, with false when it is gone.
 	void (*on_connected)(bool connected, void *arg);
-	// Execution-role credentials that a running endpoint gave back after a restart of ecsd. Borrowed.
+	// Credentials that a running endpoint gave back after a restart of ecsd. Borrowed.
 	void (*on_returned)(const struct task_credentials *credentials, void *arg);
 	void *arg;
 };

@@ -125,6 +125,14 @@ def test_endpoint_is_started_again(bed, task, role):
     wait_until(served, 15, "a new endpoint", 0.1)
 
 
+def test_restarted_one_after_the_other(bed, task, role):
+    """As in an upgrade: a new ecsd, then a new ecs-endpoint, which is filled with what the old one gave back."""
+    bed.agent.terminate()
+    bed.start()
+    wait_until(lambda: bed.agent.log().count("connected to ecs-endpoint") == 2, 10, "connection")
+    test_endpoint_is_started_again(bed, task, role)
+
+
 def test_audit_log(bed, task, role):
     agent = {"User-Agent": "aws-cli/2.0 test"}
     bed.credentials("/v2/credentials/" + role["credentialsId"], headers=agent)

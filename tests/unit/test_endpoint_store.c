@@ -81,7 +81,7 @@ static void test_refill(void **state)
 	assert_null(credential_get(store, "new")->body);
 	struct buf returned = {0};
 	credential_each_returned(store, count_returned, &returned);
-	assert_string_equal(returned.data, "exec=2;");
+	assert_string_equal(returned.data, "app=1;exec=2;");
 	buf_free(&returned);
 	put(store, "new", "TaskExecution", "6");
 	assert_false(credential_get(store, "new")->pending);

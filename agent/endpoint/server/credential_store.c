@@ -188,7 +188,7 @@ static int visit_returned(void *node, void *arg)
 	struct entry *entry = node;
 	struct visitor *visitor = arg;
 	const struct credential *c = &entry->credential;
-	if (entry->expected && entry->generation == visitor->generation && !c->pending && c->execution_role)
+	if (entry->expected && entry->generation == visitor->generation && !c->pending)
 		visitor->visit(c, visitor->arg);
 	return 0;
 }

@@ -30,7 +30,7 @@ void credential_remove(struct credential_store *store, const char *id);
 void credential_refill_begin(struct credential_store *store);
 void credential_expect(struct credential_store *store, const char *id, const char *task_arn, const char *role);
 size_t credential_refill_end(struct credential_store *store); // number of ids dropped
-// Held execution-role credentials that were expected, not put, since the last begin.
+// Held credentials that were expected, not put, since the last begin.
 void credential_each_returned(const struct credential_store *store, void (*visit)(const struct credential *, void *arg),
 			      void *arg);
 size_t credential_count(const struct credential_store *store);
