@@ -228,4 +228,4 @@ clean: ## remove build/
 	rm -rf build
 
 .PHONY: help deps build run check test check-asan check-valgrind build-unit build-crash crash model fuzz fuzz-corpus fuzz-coverage lint bench build-bench loss tables clean FORCE
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -path $(B)/packages -prune -o -name '*.d' -type f -print 2>/dev/null)

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Makes the deb in build/deb and leaves it in build/packages, after lintian has found nothing but what is overridden.
+# Makes the deb in build/packages/deb and leaves it in build/packages, after lintian has found nothing but what is overridden.
 # SOURCE: build elsewhere; OUT: leave it elsewhere.
 set -e
 cd "$(dirname "$0")/.."
 version=$(dpkg-parsechangelog -l dist/debian/changelog -S Version)
 SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -l dist/debian/changelog -S Timestamp)
 export SOURCE_DATE_EPOCH LC_ALL=C.UTF-8 TZ=UTC
-work=${WORK:-$PWD/build/deb} out=${OUT:-$PWD/build/packages}
+work=${WORK:-$PWD/build/packages/deb} out=${OUT:-$PWD/build/packages}
 mkdir -p "$out"
 rm -rf "$work"
 sh dist/source.sh "$work/ecsd-$version"

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Makes source and binary rpms in build/rpm with Debian's rpm and leaves them in build/packages.
+# Makes source and binary rpms in build/packages/rpm with Debian's rpm and leaves them in build/packages.
 # WORK: build elsewhere; OUT: leave it elsewhere; further arguments go to rpmbuild.
 set -e
 cd "$(dirname "$0")/.."
 SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -l dist/debian/changelog -S Timestamp)
 export SOURCE_DATE_EPOCH LC_ALL=C.UTF-8 TZ=UTC
 version=$(sed -n 's/^Version: *//p' dist/rpm/ecsd.spec)
-work=${WORK:-$PWD/build/rpm} out=${OUT:-$PWD/build/packages}
+work=${WORK:-$PWD/build/packages/rpm} out=${OUT:-$PWD/build/packages}
 mkdir -p "$out"
 rm -rf "$work"
 mkdir -p "$work/SOURCES"

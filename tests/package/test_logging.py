@@ -40,7 +40,8 @@ class PackagedLogd(Logd):
 
 
 @pytest.fixture
-def instance():
+def instance(host):
+    """After the host: its mount namespace has a copy of all mounts that are there."""
     made = Instance(live_restore=True).up()
     yield made
     made.down()
