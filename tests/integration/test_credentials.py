@@ -129,7 +129,7 @@ def test_restarted_one_after_the_other(bed, task, role):
     """As in an upgrade: a new ecsd, then a new ecs-endpoint, which is filled with what the old one gave back."""
     bed.agent.terminate()
     bed.start()
-    wait_until(lambda: bed.agent.log().count("connected to ecs-endpoint") == 2, 10, "connection")
+    bed.agent.wait_log('msg="ecsd connected" prog=ecs-endpoint credentials=1')
     test_endpoint_is_started_again(bed, task, role)
 
 
