@@ -3,6 +3,7 @@ lost. The host has an instance's Docker Engine; sockets are held and ecs-logd is
 
 import contextlib
 import os
+import re
 import subprocess
 import time
 
@@ -22,7 +23,7 @@ class PackagedLogd(Logd):
         super().__init__(instance, instance.new_directory())
         self.host = host
         self.program = host.path("/usr/libexec/ecsd/ecs-logd")
-        self.environment = {"PATH": "/usr/bin", "ECS_LOGD_FLUSH": "100ms", "ECS_LOGD_CONTROL_SOCKET": self.control_path}
+        self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "ECS_LOGD_FLUSH": "100ms", "ECS_LOGD_CONTROL_SOCKET": self.control_path}
 
     def start(self, wait=True, **environment):
         command, self.instance.command = self.instance.command, self.inside
@@ -32,7 +33,7 @@ class PackagedLogd(Logd):
             self.instance.command = command
 
     def inside(self, _program):
-        return [*Instance.command(self.instance), "chroot", self.host.root, "/usr/libexec/ecsd/ecs-logd"]
+        return [*Instance.command(self.instance), "/usr/sbin/chroot", self.host.root, "/usr/libexec/ecsd/ecs-logd"]
 
     def restart(self):
         self.terminate()
@@ -53,7 +54,7 @@ def machine(instance, host, deb):
     os.makedirs(host.path("/run/docker"), exist_ok=True)
     instance.run("mount", "--bind", "/run/docker", host.path("/run/docker"))
     instance.run("mount", "-t", "proc", "proc", host.path("/proc"))
-    host.command = lambda *arguments: [*instance.command("chroot", host.root), *arguments]
+    host.command = lambda *arguments: [*instance.command("/usr/sbin/chroot", host.root), *arguments]
     host.install(deb)
     yield host
     for path in ("/run/docker", "/proc"):
@@ -97,7 +98,8 @@ def docker_answers(instance, name):
 
 def numbers(sink, name):
     """Of the lines that have come, in their order."""
-    return [int(text.rpartition(" ")[2]) for text in sink.texts() if f"{name} " in text]
+    found = (re.search(rb" %b (\d+)$" % name.encode(), text) for text in sink.texts())
+    return [int(match[1]) for match in found if match]
 
 
 def printed_on(sink, name, more=50):

@@ -29,7 +29,7 @@ def units(request):
 def official(units, tmp_path):
     """Makes the official package of a version."""
     def make(version):
-        files = {path.format(units=units): UNIT.format(version) if "/systemd/" in path else f"official {version}\n"
+        files = {path.format(units=units): UNIT.format(version) if path.startswith("{units}") else f"official {version}\n"
                  for path in (*AGENT, *PLUGIN, *OTHERS)}
         return build_deb(tmp_path, "amazon-ecs-init", version, files, scripts=SCRIPTS)
     return make
@@ -38,7 +38,7 @@ def official(units, tmp_path):
 def agent_gives_way(host, units, version):
     for path in AGENT:
         path = path.format(units=units)
-        assert "official" not in host.read(path), path
+        assert f"official {version}" not in host.read(path), path
         assert f"official {version}" in host.read(path + ASIDE), path
     plugin_stays(host, units, version)
 
