@@ -2,6 +2,7 @@
 # Makes the deb in build/packages/deb and leaves it in build/packages, after lintian has found nothing but what is overridden.
 # SOURCE: build elsewhere; OUT: leave it elsewhere.
 set -e
+umask 022
 cd "$(dirname "$0")/.."
 version=$(dpkg-parsechangelog -l dist/debian/changelog -S Version)
 SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -l dist/debian/changelog -S Timestamp)

@@ -2,6 +2,7 @@
 # Makes source and binary rpms in build/packages/rpm with Debian's rpm and leaves them in build/packages.
 # WORK: build elsewhere; OUT: leave it elsewhere; further arguments go to rpmbuild.
 set -e
+umask 022
 cd "$(dirname "$0")/.."
 SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -l dist/debian/changelog -S Timestamp)
 export SOURCE_DATE_EPOCH LC_ALL=C.UTF-8 TZ=UTC
