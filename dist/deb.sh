@@ -17,6 +17,9 @@ log=$work/log
 	tail -40 "$log" >&2
 	exit 1
 }
+for page in "$work/ecsd-$version/dist/man/"*.8 "$work/ecsd-$version/build/"*.5; do
+	mandoc -T lint -W warning "$page" | grep -v 'outdated mandoc.db' >&2 && exit 1
+done
 lintian -I --fail-on error,warning,info --suppress-tags bad-distribution-in-changes-file "$work"/*.changes >"$work/lintian" 2>&1 || {
 	cat "$work/lintian" >&2
 	exit 1
