@@ -17,10 +17,12 @@ B          ?= build
 V          ?= 0
 Q          := $(if $(filter 0,$(V)),@,)
 
-PKGS       := libcurl libcrypto libssl json-c libevent_core libevent_extra sqlite3 libseccomp libcap libsystemd zlib libxxhash libpcre2-8 msgpack
+# Its name changed with version 6.
+MSGPACK    := $(shell pkg-config --exists msgpack-c && echo msgpack-c || echo msgpack)
+PKGS       := libcurl libcrypto libssl json-c libevent_core libevent_extra sqlite3 libseccomp libcap libsystemd zlib libxxhash libpcre2-8 $(MSGPACK)
 WARN       := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wno-sign-conversion \
               -Wformat=2 -Wno-format-nonliteral -Wpointer-arith -Wundef -Wvla -Werror
-HARDEN     := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection
+HARDEN     := -fPIE -fstack-protector-strong -fstack-clash-protection $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine 2>/dev/null)),-fcf-protection)
 FORTIFY    := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 OPT        ?= -O2 -g
 SAN        ?=
