@@ -23,7 +23,7 @@ install: build manual ## install into DESTDIR/PREFIX
 	for page in $(notdir $(wildcard dist/man/*.8)); do $(INSTALL) -D -m 0644 dist/man/$$page $(SHARE)/man/man8/$$page || exit; done
 	$(INSTALL) -D -m 0644 $(B)/ecs.config.5 $(SHARE)/man/man5/ecs.config.5
 	$(INSTALL) -D -m 0644 dist/completion/ecsd $(SHARE)/bash-completion/completions/ecsd
-	for file in README.md LICENSE docs/OPERATIONS.md docs/LOGGING.md docs/COMPATIBILITY.md; do \
+	for file in README.md LICENSE docs/*.md; do \
 		$(INSTALL) -D -m 0644 $$file $(SHARE)/doc/ecsd/$$(basename $$file) || exit; done
 
 deb: ## build/packages/ecsd_*.deb, checked by lintian (Debian)
