@@ -6,7 +6,6 @@ GIT_HASH   := $(shell cat .commit 2>/dev/null || git rev-parse --short=8 HEAD 2>
 PREFIX     ?= /usr
 LIBEXECDIR ?= $(PREFIX)/libexec/ecsd
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
-SYSCONFDIR ?= /etc
 DESTDIR    ?=
 
 CC         ?= gcc

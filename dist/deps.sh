@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what making the packages needs, if any of it is missing (Debian, as root): what the deb's Build-Depends name, and
 # the tools. "$@": more packages, for the packages' tests.
-packages="build-essential make git dpkg-dev debhelper dh-apparmor lintian rpm cpio mandoc apparmor
+packages="build-essential make git dpkg-dev debhelper lintian rpm cpio mandoc apparmor
 libcap-dev libcurl4-openssl-dev libevent-dev libjson-c-dev libpcre2-dev libseccomp-dev libsqlite3-dev libssl-dev libsystemd-dev
 libwslay-dev libxxhash-dev pkg-config zlib1g-dev systemd"
 # Debian 12 has these under other names than later ones.

@@ -19,7 +19,7 @@ install: build manual ## install into DESTDIR/PREFIX
 	ln -sf ecsd.service $(DESTDIR)$(UNITDIR)/ecs.service
 	for profile in ecs-endpoint ecs-logd; do \
 		$(INSTALL) -D -m 0644 dist/apparmor/usr.libexec.ecsd.$$profile \
-			$(DESTDIR)$(SYSCONFDIR)/apparmor.d/usr.libexec.ecsd.$$profile || exit; done
+			$(SHARE)/apparmor/extra-profiles/usr.libexec.ecsd.$$profile || exit; done
 	for page in $(notdir $(wildcard dist/man/*.8)); do $(INSTALL) -D -m 0644 dist/man/$$page $(SHARE)/man/man8/$$page || exit; done
 	$(INSTALL) -D -m 0644 $(B)/ecs.config.5 $(SHARE)/man/man5/ecs.config.5
 	$(INSTALL) -D -m 0644 dist/completion/ecsd $(SHARE)/bash-completion/completions/ecsd

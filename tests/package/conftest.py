@@ -77,8 +77,7 @@ class Host:
     def files(self):
         """Every path with its kind, owner, mode and, if it is short, its content, but for what dpkg and its like keep for
         themselves."""
-        own = ("/proc", "/tmp", "/var/lib/dpkg", "/var/log/dpkg.log", "/var/cache/debconf", "/etc/.pwd.lock",
-               "/etc/apparmor.d/disable")   # dh_apparmor's scripts remove it if it is empty, whose ever it is
+        own = ("/proc", "/tmp", "/var/lib/dpkg", "/var/log/dpkg.log", "/var/cache/debconf", "/etc/.pwd.lock")
         found = {}
         for directory, names, files in os.walk(self.root):
             inside = directory[len(self.root):] or "/"

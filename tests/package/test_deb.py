@@ -45,7 +45,7 @@ def test_installed(host, deb):
         assert user in users(host)
         assert "nologin" in next(line for line in host.read("/etc/passwd").splitlines() if line.startswith(user + ":"))
     for profile in ("ecs-endpoint", "ecs-logd"):
-        host.run("apparmor_parser", "--skip-kernel-load", "--skip-cache", f"/etc/apparmor.d/usr.libexec.ecsd.{profile}")
+        host.run("apparmor_parser", "--skip-kernel-load", "--skip-cache", f"/usr/share/apparmor/extra-profiles/usr.libexec.ecsd.{profile}")
     for page in ("man8/ecsd.8", "man8/ecs-endpoint.8", "man8/ecs-logd.8", "man8/ecs-host.8", "man5/ecs.config.5"):
         assert page.split("/")[1] + ".gz" in host.run("dpkg", "-L", "ecsd").stdout
     defaults = host.read("/usr/lib/ecsd/ecs.defaults")
@@ -81,7 +81,6 @@ def test_upgraded(configured, deb, newer_deb):
     configured.run("systemctl", "enable", "ecs")
     for path in STATE:
         configured.write(path, "state")
-    configured.write("/etc/apparmor.d/local/usr.libexec.ecsd.ecs-logd", "/opt/certificates/** r,\n")
     configured.log_of_a_container()     # an upgrade is no matter of whether somebody logs
     before = configured.files()
     configured.install(newer_deb)
