@@ -2,6 +2,7 @@
 #include "common/crash_point.h"
 #include "common/channel.h"
 #include "common/log.h"
+#include "common/service.h"
 #include "common/unix_socket.h"
 #include "common/util.h"
 #include <errno.h>
@@ -122,8 +123,10 @@ static void on_message(const struct wire_message *message, int *fd, void *arg)
 		on_audit(control, fd);
 		break;
 	case WIRE_SYNC:
-		if (control->refilling)
+		if (control->refilling) {
 			task_store_refill_end(served->tasks);
+			service_status("filled by ecsd"); // dist/maintain waits for this
+		}
 		served->filled = true;
 		control->refilling = false;
 		CRASH_POINT("server.before-synced");
@@ -220,5 +223,6 @@ static void on_end(int result, void *arg)
 {
 	struct control *control = arg;
 	control->channel = channel_free(control->channel);
+	service_status("ecsd is away, serving goes on");
 	log_info("ecsd is gone, serving goes on", "reason=%s", result ? strerror(-result) : "closed");
 }
