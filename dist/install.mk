@@ -1,5 +1,5 @@
 # `make install`, and the packages, which are made of what it installs.
-SATELLITES := ecs-endpoint ecs-logd $(if $(wildcard agent/host/main.c),ecs-host)
+SATELLITES := ecs-endpoint ecs-logd ecs-host
 INSTALL ?= install
 SHARE   := $(DESTDIR)$(PREFIX)/share
 LIB     := $(DESTDIR)$(PREFIX)/lib
@@ -12,7 +12,7 @@ install: build manual ## install into DESTDIR/PREFIX
 	$(INSTALL) -D -m 0644 dist/ecs.defaults $(LIB)/ecsd/ecs.defaults
 	for file in $(patsubst dist/%,%,$(wildcard dist/sysusers.d/* dist/tmpfiles.d/*)); do \
 		$(INSTALL) -D -m 0644 dist/$$file $(LIB)/$$file || exit; done
-	for unit in $(filter-out ecs.service,$(notdir $(wildcard dist/systemd/*))); do \
+	for unit in $(notdir $(wildcard dist/systemd/*)); do \
 		$(INSTALL) -D -m 0644 dist/systemd/$$unit $(DESTDIR)$(UNITDIR)/$$unit || exit; done
 # The official agent's name, as the package's own link and not as Alias=: `systemctl enable ecs` works more than once.
 	install -d $(DESTDIR)$(UNITDIR)
