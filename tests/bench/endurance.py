@@ -35,7 +35,8 @@ def rows(run):
 
 
 def through(run, count):
-    """So many tasks with credentials, from the payload to their clean-up."""
+    """So many tasks with credentials, from the payload to their clean-up. The next ones come after it: how many there are
+    at a time decides how much there is of everything, and is the same from the warm-up to the end."""
     for _ in range(0, count, BATCH):
         mark = run.cp.recording.mark()
         batch = [tasks.task(tasks.container("m", ["true"]), roleCredentials=tasks.credentials(), networkMode="host")
@@ -43,7 +44,7 @@ def through(run, count):
         for i in range(0, BATCH, 10):
             run.cp.send_payload(*batch[i:i + 10])
         run.wait_reported(batch, "STOPPED", mark, timeout=120)
-    wait_until(lambda: not run.instance.containers(), 60, "clean-up of the tasks", 0.2)
+        wait_until(lambda: not run.instance.containers(), 60, "clean-up of the tasks", 0.2)
 
 
 def reconnects(run, count):
