@@ -221,6 +221,12 @@ static void create_container(void *arg)
 	struct container_ref *ref = arg;
 	struct engine *engine = ref->engine;
 	struct container *c = ref_container(ref);
+	// What came before took its time, and meanwhile the task is to end, or the disk does not take what has become known.
+	if (c->desired == CONTAINER_STOPPED || engine->commit_failed) {
+		engine_finish(ref);
+		loop_wake(engine->o.loop);
+		return;
+	}
 	_cleanup_free_ char *cgroup_parent = engine_cgroup_parent(engine, ref->entry->task);
 	struct create_context context = {
 		.cluster = engine->o.cluster,
