@@ -127,6 +127,8 @@ static void on_message(const struct wire_message *message, int *fd, void *arg)
 			task_store_refill_end(served->tasks);
 			service_status("filled by ecsd"); // dist/maintain waits for this
 		}
+		if (!served->filled && served->held)
+			http_server_hold(served->held, false);
 		served->filled = true;
 		control->refilling = false;
 		CRASH_POINT("server.before-synced");

@@ -69,6 +69,12 @@ void http_server_listen(struct http_server *server, int fd)
 	server->listeners[server->listener_count++] = watch_new(server->loop, fd, LOOP_READ, on_accept, server);
 }
 
+void http_server_hold(struct http_server *server, bool hold)
+{
+	for (unsigned i = 0; i < server->listener_count; i++)
+		watch_set(server->listeners[i], hold ? 0 : LOOP_READ);
+}
+
 static void on_accept(int fd, unsigned events, void *arg)
 {
 	(void)events;

@@ -47,3 +47,5 @@ struct http_server;
 struct http_server *http_server_new(struct loop *loop, const struct http_handler *handler, unsigned connections_max);
 struct http_server *http_server_free(struct http_server *server);
 void http_server_listen(struct http_server *server, int fd); // a listening, non-blocking TCP socket; taken
+void http_server_hold(struct http_server *server,
+		      bool hold); // held, it accepts nothing: clients wait in the sockets' queues

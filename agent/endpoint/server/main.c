@@ -19,6 +19,7 @@
 #define INTROSPECTION_MAX 8 // listening sockets
 #define INTROSPECTION_CONNECTIONS_MAX 256
 #define DESCRIPTORS_SPARE 64 // listeners, control, logs, epoll
+#define FILL_LIMIT_MS 1500   // the SDK for Python waits for two seconds
 
 struct options {
 	int control_fd, credentials_fd, audit_fd, ready_fd;
@@ -67,6 +68,11 @@ int main(int argc, char **argv)
 	_exit(0);
 }
 
+static void serve_unfilled(void *arg)
+{
+	http_server_hold(arg, false);
+}
+
 static int run(const struct options *options, struct error *err)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -87,6 +93,12 @@ static int run(const struct options *options, struct error *err)
 		loop, &(struct http_handler){.handle = serve_introspection, .redirect_body = true, .arg = &served},
 		INTROSPECTION_CONNECTIONS_MAX);
 	http_server_listen(credentials, options->credentials_fd);
+	// A new ecs-endpoint has nothing yet. Requests wait until ecsd has given it all there is, but not as long as clients do.
+	struct timer unfilled;
+	served.held = credentials;
+	http_server_hold(credentials, true);
+	timer_init(&unfilled, loop, serve_unfilled, credentials);
+	timer_start(&unfilled, FILL_LIMIT_MS);
 	for (unsigned i = 0; i < options->introspection_count; i++)
 		http_server_listen(introspection, options->introspection_fds[i]);
 	struct control *control = control_new(loop, options->control_fd, options->owner, &served);
@@ -111,6 +123,7 @@ static int run(const struct options *options, struct error *err)
 	r = loop_run(loop);
 	if (r < 0)
 		return error_set_errno(err, -r, "event loop");
+	timer_done(&unfilled);
 	control_free(control);
 	http_server_free(credentials);
 	http_server_free(introspection);

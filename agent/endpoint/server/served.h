@@ -12,6 +12,7 @@ struct served {
 	struct rate_limiter *limiter;
 	char *cluster, *instance_arn, *version; // "" until ecsd says them
 	bool filled;                            // once ecsd has said all there is
+	struct http_server *held;               // until then; NULL: nobody waits for that
 	int audit_fd;                           // -1: no audit log
 };
 
