@@ -225,6 +225,15 @@ $(B)/ecs.config.5: $(B)/ecsd
 
 include dist/install.mk
 
+image: deb ## build/image/disk.img: Debian 12 with Docker and the deb, made as the AMI is (as root; ami/README.md)
+	@sh dist/deps.sh mmdebstrap grub-pc-bin fdisk e2fsprogs
+	@sh ami/image.sh build/image
+
+test-boot: image ## boot it in a virtual machine and check it from inside and outside (docs/BOOT.md; KEEP=1 stays up after a failure)
+	@sh dist/deps.sh qemu-system-x86 openssh-client openssl gcc busybox-static iproute2 python3 python3-botocore
+	@/usr/bin/python3 tests/boot/run.py
+.PHONY: image test-boot
+
 clean: ## remove build/
 	rm -rf build
 

@@ -1,7 +1,8 @@
 /* get: the smallest HTTP client that a container of the test image needs.
  *
- *   get [-i] http://HOST[:PORT]/PATH     prints the body (-i: the status line first)
+ *   get [-i] [-t SECONDS] http://HOST[:PORT]/PATH     prints the body (-i: the status line first)
  *
+ * It waits 5 seconds, or SECONDS, for each step.
  * Exit code 0 for a 2xx answer, 1 for any other, 2 when there was none. Names are looked up in /etc/hosts
  * only: a static program cannot use the resolver of the C library. */
 #include <arpa/inet.h>
@@ -35,12 +36,13 @@ static int host_lookup(const char *name, struct in_addr *address)
 int main(int argc, char **argv)
 {
 	int show_status = argc > 2 && !strcmp(argv[1], "-i");
+	const char *seconds = argc > 3 && !strcmp(argv[argc - 3], "-t") ? argv[argc - 2] : "5";
 	const char *url = argc > 1 ? argv[argc - 1] : "";
 	char host[256], answer[65536];
 	int port = 80, consumed = 0;
 
 	if (sscanf(url, "http://%255[^:/]%n", host, &consumed) != 1) {
-		fprintf(stderr, "usage: get [-i] http://HOST[:PORT]/PATH\n");
+		fprintf(stderr, "usage: get [-i] [-t SECONDS] http://HOST[:PORT]/PATH\n");
 		return 2;
 	}
 	const char *path = url + consumed;
@@ -52,7 +54,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "get: %s: not in /etc/hosts\n", host);
 		return 2;
 	}
-	struct timeval limit = {.tv_sec = 5};
+	struct timeval limit = {.tv_sec = atol(seconds)};
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
