@@ -98,7 +98,7 @@ struct engine {
 };
 
 enum {
-	RETRY_LIST_MS = 1000,   // after a list call that failed when one is needed
+	RETRY_LIST_MS = 1000, // after a list call that failed when one is needed
 	// After which a start call that had no answer has either taken effect or never will: one more, after a container that
 	// lives for a moment has ended, would start it again. Docker holds the container for itself from the call's first
 	// moments on, so that this is only the way of the request to it.
