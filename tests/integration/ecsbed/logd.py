@@ -42,10 +42,6 @@ class Logd:
             "ECS_LOGD_CONTROL_SOCKET": self.control_path, "ECS_LOGLEVEL": "debug", "ECS_LOGD_USER": "990",
             **{name: str(value) for name, value in environment.items()}}
         self.program = os.path.join(BUILD, "ecs-logd")
-        if not os.access(self.program, os.X_OK):
-            raise BedError(f"there is no {self.program}: build it first (or set ECSD_BUILD)")
-        if self.with_sanitizer():       # which looks for leaks by way of /proc: not to be seen from within
-            self.environment["ASAN_OPTIONS"] = "detect_leaks=0"
         self.process = None
         self._sockets = []
 
@@ -58,6 +54,10 @@ class Logd:
 
     def start(self, wait=True, **environment):
         self.environment.update({name: str(value) for name, value in environment.items()})
+        if not os.access(self.program, os.X_OK):
+            raise BedError(f"there is no {self.program}: build it first (or set ECSD_BUILD)")
+        if self.with_sanitizer():       # which looks for leaks by way of /proc: not to be seen from within
+            self.environment["ASAN_OPTIONS"] = "detect_leaks=0"
         if self.activated and not self._sockets:
             self._listen()
         command, fds = self.instance.command(os.path.realpath(self.program)), [s.fileno() for s in self._sockets]
