@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "integration"))
 
 from ecsbed import agent, tasks  # noqa: E402
 from ecsbed.bed import Bed  # noqa: E402
-from ecsbed.instance import Instance, alive, kill_and_wait, wait_until  # noqa: E402
+from ecsbed.instance import BedError, Instance, alive, kill_and_wait, wait_until  # noqa: E402
 
 TOOLS = os.path.join(agent.BUILD, "tests/bench")
 RELAYED_PORT, CONTROL_PLANE_PORT = 8443, 8444
@@ -173,6 +173,13 @@ class Run:
 
 def settle(run, seconds=1.0):
     """Gives the agent time to finish what it does after it was last heard of."""
-    run.cp.settle()
+    def settled():
+        try:
+            run.cp.settle()
+        except (OSError, BedError):
+            return False    # between two connections: a session has an end of its own
+        return True
+
+    wait_until(settled, 60, "an answer to a heartbeat", 0.1)
     time.sleep(seconds)
 
