@@ -9,7 +9,7 @@ mkdir -p "$to"
 if git rev-parse --git-dir >/dev/null 2>&1; then
 	# shellcheck disable=SC2016
 	git ls-files -co --exclude-standard -z |
-		xargs -0 sh -c 'for file; do [ ! -e "$file" ] || printf "%s\0" "$file"; done' sh |
+		xargs -0 sh -c 'for file; do [ ! -e "$file" ] && [ ! -h "$file" ] || printf "%s\0" "$file"; done' sh |
 		tar --null --no-recursion --files-from=- -cf - | tar -C "$to" -xf -
 	git rev-parse --short=8 HEAD >"$to/.commit"
 else

