@@ -25,8 +25,9 @@ static bool is_over(struct cloud_init *wait)
 		log_info("cloud-init has finished", NULL);
 		return true;
 	}
-	if (wait->skip(wait->arg)) {
-		log_info("not waiting for cloud-init", "reason=%s", "ECSD_WAIT_FOR_CLOUD_INIT=false");
+	const char *reason = wait->skip(wait->arg);
+	if (reason) {
+		log_info("not waiting for cloud-init", "reason=%s", reason);
 		return true;
 	}
 	if (wait->warned || loop_now(wait->loop) - wait->since < wait->limit_ms)

@@ -20,8 +20,8 @@ struct cloud_init {
 	struct loop *loop;
 	const char *run_dir;
 	uint64_t limit_ms;
-	// Asked each time it is looked at: configuration as it is now says not to wait, or names a cluster.
-	bool (*skip)(void *arg);
+	// Asked each time it is looked at: why configuration as it is now says not to wait; NULL: it does not.
+	const char *(*skip)(void *arg);
 	bool (*cluster_known)(void *arg); // asked once, at the limit
 	void (*done)(void *arg);          // not from inside cloud_init_wait
 	void *arg;

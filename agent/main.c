@@ -43,7 +43,7 @@ struct app {
 	struct config config;
 	struct loop *loop;
 	struct http_client *http, *docker_http;
-	struct imds *imds;
+	struct imds *imds; // NULL: an external instance, where nobody may ask it anything
 	struct credentials_chain *credentials;
 	struct docker *docker;
 	struct cgroups *cgroups;
@@ -463,14 +463,17 @@ static bool make_base(struct app *app, struct error *err)
 	app->docker_backoff = BACKOFF(500, 10000, 1.5, 0.2); // a local socket: asking often costs nothing
 	if (!(app->http = http_client_new(app->loop, err)) || !(app->docker_http = http_client_new(app->loop, err)))
 		return false;
-	app->imds = imds_new(app->loop, app->http);
+	if (!app->config.external)
+		app->imds = imds_new(app->loop, app->http);
 	return true;
 }
 
 static bool make(struct app *app, struct error *err)
 {
 	const struct config *config = &app->config;
-	app->credentials = credentials_chain_new(app->loop, app->imds);
+	app->credentials = config->external ? credentials_chain_external(app->loop, config->rotating_credentials_file,
+									 config->rotating_credentials_profile)
+					    : credentials_chain_new(app->loop, app->imds);
 	struct docker_options docker_options = {
 		.loop = app->loop,
 		.http = app->docker_http,
@@ -512,13 +515,36 @@ static void on_configured(int exit_code, void *arg)
 		stop(app, exit_code);
 		return;
 	}
-	service_status("asking instance metadata who this is");
+	if (app->config.external)
+		app->imds = imds_free(app->imds); // by user data; what the environment has made external has none
+	service_status(app->imds ? "asking instance metadata who this is" : "starting as an external instance");
 	if (!make(app, &err)) {
 		log_critical("start-up failed", "error=%s", err.message);
 		stop(app, EXIT_ERROR);
 		return;
 	}
 	instance_identify(app->instance, on_identified);
+}
+
+static void on_no_user_data(void *arg)
+{
+	on_configured(EXIT_OK, arg);
+}
+
+static void read_user_data(struct app *app)
+{
+	if (!app->imds) {
+		log_info("external instance: instance metadata is not asked for anything", NULL);
+		loop_defer(app->loop, on_no_user_data, app);
+		return;
+	}
+	service_status("reading EC2 user data");
+	app->user_data = (struct user_data){.imds = app->imds,
+					    .config = &app->config,
+					    .cloud_init_result = CLOUD_INIT_RESULT,
+					    .done = on_configured,
+					    .arg = app};
+	user_data_read(&app->user_data);
 }
 
 static void tear_down(struct app *app)
@@ -617,16 +643,10 @@ int main(int argc, char **argv)
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	app.exit_code = EXIT_ERROR;
 	if (make_base(&app, &err)) {
-		app.user_data = (struct user_data){.imds = app.imds,
-						   .config = &app.config,
-						   .cloud_init_result = CLOUD_INIT_RESULT,
-						   .done = on_configured,
-						   .arg = &app};
 		// All that follows waits for others (instance metadata, Docker, ECS), who may be waiting for us.
 		service_ready();
 		service_watch(app.loop);
-		service_status("reading EC2 user data");
-		user_data_read(&app.user_data);
+		read_user_data(&app);
 		loop_run(app.loop);
 	} else {
 		log_critical("start-up failed", "error=%s", err.message);

@@ -20,15 +20,26 @@ static const char *environment(const char *name)
 
 // --- the wait ---
 
-static bool skip_wait(void *arg)
+static bool variable_is(const char *name, bool wanted)
+{
+	const char *text = getenv(name);
+	bool value;
+
+	return text && log_parse_bool(text, &value) && value == wanted;
+}
+
+static const char *skip_wait(void *arg)
 {
 	struct startup *startup = arg;
-	const char *text;
-	bool wait;
 
 	config_files_read(&startup->files);
-	text = getenv("ECSD_WAIT_FOR_CLOUD_INIT");
-	return text && log_parse_bool(text, &wait) && !wait;
+	if (variable_is("ECSD_WAIT_FOR_CLOUD_INIT", false))
+		return "ECSD_WAIT_FOR_CLOUD_INIT=false";
+	// The installer of ECS Anywhere has written all there is before it starts ecsd; then it waits for the registration, and
+	// cloud-init for the installer.
+	if (variable_is("ECS_EXTERNAL", true) && !str_empty(getenv("ECS_CLUSTER")))
+		return "ECS_EXTERNAL=true, and ECS_CLUSTER is there";
+	return NULL;
 }
 
 static bool cluster_known(void *arg)
@@ -106,8 +117,8 @@ static int load(struct config *config, const struct arguments *arguments, struct
 	if (arguments->level_driver != LOG_LEVEL_UNSET)
 		setenv("ECS_LOGLEVEL", levels[arguments->level_driver], 1); // for ecs-endpoint
 	logs_open(config, arguments);
-	// Without metadata there is no EC2 instance, and ECS Anywhere is not there yet (control-plane.md §3 step 12).
-	if (arguments->blackhole_imds && arguments->command == COMMAND_RUN)
+	// Without metadata there is no EC2 instance (control-plane.md §3 step 12).
+	if (arguments->blackhole_imds && arguments->command == COMMAND_RUN && !config->external)
 		return error_set(err, ENOTSUP,
 				 str_empty(config->region)
 					 ? "Error loading config: Missing required fields: AWSRegion"

@@ -26,3 +26,14 @@ int64_t host_memory_mib(void)
 	log_error("cannot read the memory size from /proc/meminfo", NULL);
 	return 0;
 }
+
+const char *host_architecture(void)
+{
+#if defined(__x86_64__)
+	return "x86_64";
+#elif defined(__aarch64__)
+	return "arm64";
+#else
+	_Static_assert(false, "say how ECS calls this architecture");
+#endif
+}

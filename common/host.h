@@ -6,3 +6,5 @@
 
 int64_t host_cpu_units(void);  // 1024 for each processor this process may use
 int64_t host_memory_mib(void); // 0 with a logged error if it cannot be read
+// What this program is built for, as ECS calls it: "x86_64", "arm64" (control-plane.md §7.3).
+const char *host_architecture(void);

@@ -3,10 +3,12 @@
 #include "common/aws/credentials.h"
 #include "common/aws/imds.h"
 #include "common/log.h"
+#include "common/log_values.h"
 #include "common/util.h"
 #include "common/version.h"
 #include "logging/event_text.h"
 
+#include <errno.h>
 #include <strings.h>
 
 #define TARGET "Logs_20140328"                  // logging.md §4.4
@@ -41,7 +43,7 @@ struct cloudwatch {
 	struct loop *loop;
 	struct http_client *http;
 	const char *(*get)(const char *name);
-	struct imds *imds;
+	struct imds *imds;         // NULL: an external instance, where nobody may ask it anything
 	char *region, *user_agent; // region NULL: not known yet
 	LIST_HEAD(sources, source) sources;
 	LIST_HEAD(services, cloudwatch_service) services;
@@ -58,12 +60,16 @@ static void next_turn(void *arg);
 struct cloudwatch *cloudwatch_new(struct loop *loop, struct http_client *http, const char *(*get)(const char *name))
 {
 	struct cloudwatch *cloudwatch = xcalloc(1, sizeof(*cloudwatch));
-	const char *region = get("AWS_REGION");
+	const char *region = get("AWS_REGION"), *external = get("ECS_EXTERNAL");
+	bool is_external = false;
 
 	cloudwatch->loop = loop;
 	cloudwatch->http = http;
 	cloudwatch->get = get;
-	cloudwatch->imds = imds_new(loop, http);
+	if (external)
+		log_parse_bool(external, &is_external);
+	if (!is_external)
+		cloudwatch->imds = imds_new(loop, http);
 	cloudwatch->user_agent = xasprintf("ecs-logd/%s", ecsd_version);
 	if (str_empty(region))
 		region = get("AWS_DEFAULT_REGION");
@@ -104,7 +110,7 @@ size_t cloudwatch_max_event(const struct cloudwatch *cloudwatch)
 void cloudwatch_find_region(struct cloudwatch *cloudwatch, struct cloudwatch_region *ask)
 {
 	ask->cloudwatch = cloudwatch;
-	if (cloudwatch->region)
+	if (cloudwatch->region || !cloudwatch->imds)
 		loop_defer(cloudwatch->loop, find_region_later, ask);
 	else
 		imds_get(cloudwatch->imds, "meta-data/placement/region", on_region, ask);
@@ -115,7 +121,8 @@ void cloudwatch_region_cancel(struct cloudwatch_region *ask)
 	if (!ask->cloudwatch)
 		return;
 	loop_defer_cancel(ask->cloudwatch->loop, find_region_later, ask);
-	imds_cancel(ask->cloudwatch->imds, ask);
+	if (ask->cloudwatch->imds)
+		imds_cancel(ask->cloudwatch->imds, ask);
 }
 
 struct cloudwatch_service *cloudwatch_service_get(struct cloudwatch *cloudwatch, const char *region,
@@ -358,6 +365,14 @@ void cloudwatch_know(struct cloudwatch_service *service, const char *group, cons
 
 // --- credentials ---
 
+static struct credentials_chain *instance_credentials(const struct cloudwatch *cloudwatch)
+{
+	return cloudwatch->imds
+		       ? credentials_chain_new(cloudwatch->loop, cloudwatch->imds)
+		       : credentials_chain_external(cloudwatch->loop, cloudwatch->get("ECSD_ROTATING_CREDENTIALS_FILE"),
+						    cloudwatch->get("ECS_ALTERNATE_CREDENTIAL_PROFILE"));
+}
+
 static struct source *source_get(struct cloudwatch *cloudwatch, const char *uri)
 {
 	struct source *source;
@@ -375,7 +390,7 @@ static struct source *source_get(struct cloudwatch *cloudwatch, const char *uri)
 		_cleanup_free_ char *url = xasprintf("%s%s", str_empty(base) ? CREDENTIALS_BASE : base, uri);
 		source->chain = credentials_chain_http(cloudwatch->http, url);
 	} else {
-		source->chain = credentials_chain_new(cloudwatch->loop, cloudwatch->imds);
+		source->chain = instance_credentials(cloudwatch);
 	}
 	LIST_INSERT_HEAD(&cloudwatch->sources, source, link);
 	return source;
@@ -396,8 +411,14 @@ static void source_release(struct source *source)
 static void find_region_later(void *arg)
 {
 	struct cloudwatch_region *ask = arg;
+	const char *region = ask->cloudwatch->region;
+	struct error err = {0};
 
-	ask->done(ask->cloudwatch->region, NULL, ask->arg);
+	if (!region)
+		error_set(&err, ENOENT,
+			  "cannot determine region for awslogs driver: AWS_DEFAULT_REGION is not set, and an external "
+			  "instance has no instance metadata");
+	ask->done(region, region ? NULL : &err, ask->arg);
 }
 
 static void on_region(const char *body, long status, const struct error *err, void *arg)

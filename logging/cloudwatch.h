@@ -19,7 +19,9 @@ struct cloudwatch_service;
 // get: the environment. AWS_REGION, AWS_DEFAULT_REGION; AWS_ENDPOINT_URL_CLOUDWATCH_LOGS, AWS_ENDPOINT_URL and the like
 // (aws_json.h); ECS_LOGD_CREDENTIALS_BASE: what comes before a task's awslogs-credentials-endpoint (http://169.254.170.2);
 // ECS_LOGD_AWSLOGS_GZIP=false: request bodies go uncompressed; ECS_LOGD_AWSLOGS_MAX_EVENT=1048550: events may be as long
-// as the service allows today, and not as long as Docker makes them. All but loop, http and get are its own.
+// as the service allows today, and not as long as Docker makes them. ECS_EXTERNAL=true: instance metadata is asked
+// neither for the region nor for credentials; ECSD_ROTATING_CREDENTIALS_FILE and ECS_ALTERNATE_CREDENTIAL_PROFILE are those
+// of ecsd. All but loop, http and get are its own.
 struct cloudwatch *cloudwatch_new(struct loop *loop, struct http_client *http, const char *(*get)(const char *name));
 struct cloudwatch *cloudwatch_free(struct cloudwatch *cloudwatch); // its services must be released before; returns NULL
 bool cloudwatch_gzip(const struct cloudwatch *cloudwatch);

@@ -9,6 +9,7 @@
 
 #define FILE_MAX_BYTES ((size_t)1 << 20) // of the JSON file
 #define PROMETHEUS_PORT "51680"
+#define EXTERNAL_WITHOUT_REGION "AWS_DEFAULT_REGION has to be set when running on external capacity"
 
 struct load {
 	struct config *config;
@@ -34,7 +35,7 @@ int config_load(struct config *config, const char *(*get)(const char *name), str
 
 	*config = (struct config){0};
 	if (external_without_region(get))
-		return error_set(err, EINVAL, "AWS_DEFAULT_REGION has to be set when running on external capacity");
+		return error_set(err, EINVAL, EXTERNAL_WITHOUT_REGION);
 	for (size_t i = 0; i < config_option_count; i++)
 		apply(&load, &config_options[i], config_options[i].fallback, FROM_DEFAULT);
 	for (size_t i = 0; i < config_option_count; i++) {
@@ -124,16 +125,12 @@ static bool matters(const struct option *o, const char *text)
 }
 
 // What is said of a value that was accepted, but that ecsd does not act upon.
-static void check_state(struct load *load, const struct value *v)
+static void check_state(const struct value *v)
 {
 	const struct option *o = v->option;
 
-	if ((o->state != LATER && o->state != REFUSED) || v->source == FROM_DEFAULT || !matters(o, v->text))
+	if (o->state != LATER || v->source == FROM_DEFAULT || !matters(o, v->text))
 		return;
-	if (o->state == REFUSED) {
-		add_fatal(load, o->detail);
-		return;
-	}
 	_cleanup_free_ char *text = xasprintf("%s=%s is ignored: %s is not supported by this version of ecsd",
 					      value_label(v), o->flags & SECRET ? "[redacted]" : v->text, o->detail);
 	warn(value_label(v), text);
@@ -169,7 +166,7 @@ static void apply(struct load *load, const struct option *o, const char *text, e
 		warn(value_label(&value), err.message);
 	if (r == VALUE_SET || r == -ERANGE) {
 		*given(load, o) = (unsigned char)source;
-		check_state(load, &value);
+		check_state(&value);
 	}
 }
 
@@ -297,6 +294,11 @@ static void finish(struct load *load)
 {
 	struct config *c = load->config;
 
+	if (c->external) {
+		c->no_iid = true;
+		if (str_empty(c->region)) // by the JSON file or user data; by the environment it has ended already
+			add_fatal(load, EXTERNAL_WITHOUT_REGION);
+	}
 	if (c->prometheus_metrics && !contains(&c->reserved_tcp, PROMETHEUS_PORT)) {
 		c->reserved_tcp.items =
 			xreallocarray(c->reserved_tcp.items, c->reserved_tcp.count + 1, sizeof(*c->reserved_tcp.items));

@@ -32,6 +32,9 @@ struct config {
 	char *instance_attributes; // ECS_INSTANCE_ATTRIBUTES: JSON object of strings, validated; "" = none
 	char *instance_tags;       // ECS_CONTAINER_INSTANCE_TAGS: the same
 	char *os_family;           // ECS_DETAILED_OS_FAMILY, default LINUX; may be set empty
+	char *rotating_credentials_file;    // ECSD_ROTATING_CREDENTIALS_FILE (ours): common/aws/credentials.h
+	char *rotating_credentials_profile; // ECS_ALTERNATE_CREDENTIAL_PROFILE
+	bool external;             // ECS_EXTERNAL: not in EC2, nobody asks IMDS; region is set then, and no_iid
 	bool no_iid;               // JSON key NoIID: no identity document; the region comes from placement/region
 	bool accept_insecure_cert; // -k
 	bool updates_enabled;      // ECS_UPDATES_ENABLED
@@ -129,7 +132,7 @@ void config_free(struct config *config);
 // The table for people: variable, type, default, packaged default if it differs, state, help.
 void config_print_help(FILE *out);
 // The same with tabs, one header line: name, type, bounds, default, packaged default, JSON key, state
-// (works; refused; later, warned; later; no effect), detail, help.
+// (works; later, warned; later; no effect), detail, help.
 void config_print_tsv(FILE *out);
 // dist/ecs.defaults: an environment file with what ecs-init would supply. What is not built yet is a comment.
 void config_print_packaged_defaults(FILE *out);

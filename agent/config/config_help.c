@@ -2,8 +2,7 @@
 #include "common/util.h"
 #include "config/option.h"
 
-static const char *const states[] = {
-	[WORKS] = "works", [REFUSED] = "refused", [LATER] = "later", [NO_EFFECT] = "no effect"};
+static const char *const states[] = {[WORKS] = "works", [LATER] = "later", [NO_EFFECT] = "no effect"};
 
 static const char *state_of(const struct option *o)
 {

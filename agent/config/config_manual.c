@@ -126,7 +126,7 @@ static void print_option(FILE *out, const struct option *o)
 		print_field(out, "Packaged default", packaged);
 	if (!(o->flags & NO_VARIABLE))
 		print_field(out, "JSON", o->json);
-	if (o->state != WORKS) // a refusal's text names the variable itself
+	if (o->state != WORKS)
 		print_field(out, o->state == LATER ? "Not built yet" : "Why", o->detail);
 }
 
@@ -144,11 +144,6 @@ void config_print_manual(FILE *out)
 	fputs(head, out);
 	fprintf(out, ".Sh VARIABLES\n");
 	print_state(out, WORKS);
-	fprintf(out, ".Sh REFUSED\n"
-		     "With these\n"
-		     ".Xr ecsd 8\n"
-		     "does not start.\n");
-	print_state(out, REFUSED);
 	fprintf(out, ".Sh NOT BUILT YET\n"
 		     "These are known and have no effect in this version.\n"
 		     "Where that could surprise, the log has a warning.\n");

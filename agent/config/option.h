@@ -9,7 +9,6 @@ enum config_source { FROM_DEFAULT, FROM_ENVIRONMENT, FROM_FILE, FROM_USER_DATA }
 
 enum option_state {
 	WORKS,
-	REFUSED,   // a value that matters ends the program with `detail`
 	LATER,     // a value that matters is warned about; `detail` names the feature
 	NO_EFFECT, // nothing to do for ecsd; `detail` says why
 };
@@ -72,7 +71,7 @@ struct option {
 	const char *detail;
 	int64_t min, max;    // durations: milliseconds; max 0: none
 	const char *words;   // WORDS: in the order of their numbers, separated by |
-	const char *matters; // LATER, REFUSED: the value that matters; NULL: what differs from the default
+	const char *matters; // LATER: the value that matters; NULL: what differs from the default
 	const char *unless;  // variable whose presence hides this key
 	unsigned flags;
 };

@@ -52,6 +52,10 @@ static bool execution_role_logs(const struct facts *f)
 	return f->config->awslogs_execution_role && f->config->logd_runs &&
 	       f->config->native_logging & LOG_DRIVER_BIT(LOG_AWSLOGS);
 }
+static bool external(const struct facts *f)
+{
+	return f->config->external;
+}
 static bool task_limits(const struct facts *f)
 {
 	return f->config->task_cpu_mem_limit == YES && api(f, 22);
@@ -91,7 +95,8 @@ static const struct capability {
 	{19, E "task-cpu-mem-limit", .when = task_limits,
 	 .condition = "`ECS_ENABLE_TASK_CPU_MEM_LIMIT`, if the host can, and API 1.22"},
 	{20, E "increased-task-cpu-limit", .when = task_limits, .condition = "as row 19"},
-	{21, E "task-eni", .later = true, .condition = "`ECS_ENABLE_TASK_ENI`", .refusal = "network mode awsvpc"},
+	{21, E "task-eni", .later = true, .condition = "not external; `ECS_ENABLE_TASK_ENI`",
+	 .refusal = "network mode awsvpc"},
 	{22, E "task-eni.ipv6", .later = true, .condition = "as row 21", .refusal = "network mode awsvpc"},
 	{23, E "cni-plugin-version", .later = true, .condition = "as row 21, and CNI plugins answer"},
 	{24, E "task-eni-block-instance-metadata", .later = true, .condition = "row 23 and `ECS_AWSVPC_BLOCK_IMDS`",
@@ -115,9 +120,9 @@ static const struct capability {
 	{35, E "gpu-driver-version", .later = true, .condition = "as row 34"},
 	{36, E "pid-ipc-namespace-sharing", .later = true, .condition = "the pause image is loaded",
 	 .refusal = "pidMode task, ipcMode task"},
-	{37, E "aws-appmesh", .later = true},
-	{38, E "task-eia", .later = true},
-	{39, E "task-eia.optimized-cpu", .later = true, .condition = "the CPU's flags"},
+	{37, E "aws-appmesh", .later = true, .condition = "not external"},
+	{38, E "task-eia", .later = true, .condition = "not external"},
+	{39, E "task-eia.optimized-cpu", .later = true, .condition = "not external; the CPU's flags"},
 	{40, E "firelens.fluentd", .later = true, .refusal = "FireLens (firelensConfiguration)"},
 	{41, E "firelens.fluentbit", .later = true, .refusal = "FireLens (firelensConfiguration)"},
 	{42, C "logging-driver.awsfirelens", .later = true, .refusal = "log driver awsfirelens"},
@@ -136,12 +141,12 @@ static const struct capability {
 	 .condition = "each of `ECS_VOLUME_PLUGIN_CAPABILITIES`", .refusal = "volumes other than host volumes"},
 	{52, E "execute-command", .later = true, .condition = "the Exec agents are installed",
 	 .refusal = "ECS Exec (managedAgents)"},
-	{53, E "service-connect-v1", .later = true, .condition = "the Service Connect image is loaded"},
-	{54, E "storage.ebs-task-volume-attach", .later = true, .condition = "`ECS_EBSTA_SUPPORTED` and the EBS driver",
+	{53, E "service-connect-v1", .later = true, .condition = "not external; the Service Connect image is loaded"},
+	{54, E "storage.ebs-task-volume-attach", .later = true,
+	 .condition = "not external; `ECS_EBSTA_SUPPORTED` and the EBS driver", .refusal = "EBS volumes"},
+	{55, E "storage.ebsta-non-root-user", .later = true, .condition = "not external; `ECS_EBSTA_SUPPORTED`",
 	 .refusal = "EBS volumes"},
-	{55, E "storage.ebsta-non-root-user", .later = true, .condition = "`ECS_EBSTA_SUPPORTED`",
-	 .refusal = "EBS volumes"},
-	{56, E "external", .later = true, .condition = "`ECS_EXTERNAL`"},
+	{56, E "external", .when = external, .condition = "`ECS_EXTERNAL`"},
 	{57, E "fault-injection", .later = true, .condition = "not external; `iptables`, `tc`, `nsenter`, netem"},
 	{58, E "ipv6-only", .later = true},
 	{59, E "imds-iam-roles", .later = true, .condition = "JSON key `IMDSIAMRolesEnabled`"},

@@ -276,6 +276,11 @@ static void ask_instance_id(void *arg)
 	}
 	if (instance->tries == 1 && !instance->identity.arn && instance->options.previous)
 		use_previous_identity(instance);
+	if (!instance->options.imds) { // saved state is this instance's: there is no id to compare it by (§4.5)
+		instance->imds_absent = true;
+		identified(instance);
+		return;
+	}
 	instance_imds_get(instance, "meta-data/instance-id", on_instance_id);
 }
 

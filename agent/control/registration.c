@@ -1,4 +1,5 @@
 // The body of RegisterContainerInstance and the check of what comes back (control-plane.md §7.1-7.3, §7.6). Pure.
+#include "common/host.h"
 #include "common/util.h"
 #include "control/instance_private.h"
 #include <errno.h>
@@ -149,6 +150,8 @@ static json_object *attributes(const struct registration *registration, const st
 	add_pair(list, "name", "ecs.os-family", "LINUX");
 	if (!str_empty(config->os_family))
 		add_pair(list, "name", "ecs.os-type-detailed", config->os_family);
+	if (config->external)
+		add_pair(list, "name", "ecs.cpu-architecture", host_architecture());
 	if (!str_empty(registration->outpost_arn))
 		add_pair(list, "name", "ecs.outpost-arn", registration->outpost_arn);
 	return list;

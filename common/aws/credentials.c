@@ -11,6 +11,8 @@
 
 static const struct credentials_provider *const of_instance[] = {&credentials_provider_env, &credentials_provider_file,
 								 &credentials_provider_imds, NULL};
+static const struct credentials_provider *const of_external[] = {
+	&credentials_provider_env, &credentials_provider_rotating, &credentials_provider_named_file, NULL};
 static const struct credentials_provider *const of_url[] = {&credentials_provider_http, NULL};
 
 struct waiter {
@@ -20,10 +22,12 @@ struct waiter {
 };
 
 struct credentials_chain {
+	struct loop *loop;                                   // NULL: of providers that do not look at it
 	const struct credentials_provider *const *providers; // NULL at the end
-	char *url;
+	char *url, *file, *profile;
 	struct aws_credentials current; // access_key_id NULL: none
 	int64_t ask_after_ms;           // wall time from which the providers are asked again; INT64_MAX: never
+	uint64_t read_again;            // loop time from which current is asked for again; UINT64_MAX: never for that
 	bool invalid;                   // current was refused by the service
 	bool fixed;                     // nobody else is ever asked
 	bool asking;
@@ -44,10 +48,22 @@ struct credentials_chain *credentials_chain_new(struct loop *loop, struct imds *
 {
 	struct credentials_chain *chain = xcalloc(1, sizeof(*chain));
 
+	chain->loop = loop; // times are looked at when credentials are wanted: no timer is needed
 	chain->providers = of_instance;
-	(void)loop; // expiry is wall-clock time, looked at when credentials are wanted: no timer is needed
 	chain->fetch = (struct credentials_fetch){.imds = imds, .done = on_fetched};
 	chain->reasons.max = ERROR_MESSAGE_MAX;
+	return chain;
+}
+
+struct credentials_chain *credentials_chain_external(struct loop *loop, const char *file, const char *profile)
+{
+	struct credentials_chain *chain = credentials_chain_new(loop, NULL);
+
+	chain->providers = of_external;
+	chain->file = xstrdup(str_empty(file) ? CREDENTIALS_ROTATING_FILE : file);
+	chain->profile = xstrdup(str_empty(profile) ? CREDENTIALS_ROTATING_PROFILE : profile);
+	chain->fetch.file = chain->file;
+	chain->fetch.profile = chain->profile;
 	return chain;
 }
 
@@ -68,6 +84,7 @@ struct credentials_chain *credentials_chain_fixed(const struct aws_credentials *
 
 	chain->fixed = true;
 	chain->ask_after_ms = INT64_MAX;
+	chain->read_again = UINT64_MAX;
 	chain->current = (struct aws_credentials){.access_key_id = xstrdup(credentials->access_key_id),
 						  .secret_access_key = xstrdup(credentials->secret_access_key),
 						  .session_token = xstrdup(credentials->session_token)};
@@ -87,15 +104,23 @@ struct credentials_chain *credentials_chain_free(struct credentials_chain *chain
 	aws_credentials_free(&chain->current);
 	buf_free(&chain->reasons);
 	free(chain->url);
+	free(chain->file);
+	free(chain->profile);
 	free(chain);
 	return NULL;
+}
+
+static bool is_fresh(const struct credentials_chain *chain)
+{
+	return chain->current.access_key_id && !chain->invalid && wall_ms() < chain->ask_after_ms &&
+	       (chain->read_again == UINT64_MAX || loop_now(chain->loop) < chain->read_again);
 }
 
 void credentials_chain_get(struct credentials_chain *chain,
 			   void (*done)(const struct aws_credentials *credentials, const struct error *err, void *arg),
 			   void *arg)
 {
-	if (chain->current.access_key_id && !chain->invalid && wall_ms() < chain->ask_after_ms) {
+	if (is_fresh(chain)) {
 		done(&chain->current, NULL, arg);
 		return;
 	}
@@ -184,26 +209,40 @@ static void deliver(struct credentials_chain *chain, const struct error *err)
 
 static void accept(struct credentials_chain *chain, struct aws_credentials *credentials)
 {
+	const struct credentials_provider *provider = chain->providers[chain->provider];
+	bool changed =
+		chain->current.access_key_id && !str_equal(chain->current.access_key_id, credentials->access_key_id);
+
 	aws_credentials_free(&chain->current);
 	chain->current = *credentials;
 	chain->invalid = false;
 	chain->ask_after_ms =
 		credentials->expires_wall_ms ? credentials->expires_wall_ms - REFRESH_AHEAD_MS : INT64_MAX;
-	log_debug("credentials obtained", "provider=%s", chain->providers[chain->provider]->name);
+	chain->read_again = provider->again_after_ms ? loop_now(chain->loop) + provider->again_after_ms : UINT64_MAX;
+	if (changed)
+		log_info("credentials have changed", "provider=%s", provider->name);
+	else
+		log_debug("credentials obtained", "provider=%s", provider->name);
 	deliver(chain, NULL);
 }
 
 static void give_up(struct credentials_chain *chain)
 {
 	struct error err;
-	int64_t now = wall_ms();
+	int64_t now = wall_ms(), end = chain->current.expires_wall_ms ? chain->current.expires_wall_ms : INT64_MAX;
 
 	error_set(&err, EACCES, "no credentials found: %s", chain->reasons.data ? chain->reasons.data : "");
-	if (chain->current.access_key_id && !chain->invalid && now < chain->current.expires_wall_ms) {
-		log_warn("credentials not refreshed, the old ones are still good", "reason=%s", err.message);
-		chain->ask_after_ms = now + REFRESH_PAUSE_MS;
-		if (chain->ask_after_ms > chain->current.expires_wall_ms)
-			chain->ask_after_ms = chain->current.expires_wall_ms;
+	if (chain->current.access_key_id && !chain->invalid && now < end) {
+		log_warn(end < INT64_MAX ? "credentials not refreshed, the old ones are still good"
+					 : "credentials not refreshed, the old ones serve until they are refused",
+			 "reason=%s", err.message);
+		if (chain->read_again < UINT64_MAX) {
+			chain->read_again = loop_now(chain->loop) + REFRESH_PAUSE_MS;
+		} else {
+			chain->ask_after_ms = now + REFRESH_PAUSE_MS;
+			if (chain->ask_after_ms > end)
+				chain->ask_after_ms = end;
+		}
 		deliver(chain, NULL);
 		return;
 	}

@@ -1,6 +1,7 @@
 // The credentials ecsd itself signs with (control-plane.md §6): a chain of providers made of one
 // interface: environment, shared file, IMDS role. The first that has a key and a secret wins; its answer
-// is cached until shortly before expiry. Task credentials are another matter (endpoint/).
+// is cached until shortly before expiry, or for a minute if it comes from a file that others keep up to date. Task
+// credentials are another matter (endpoint/).
 #pragma once
 
 #include "common/error.h"
@@ -19,6 +20,14 @@ struct credentials_chain;
 
 // imds may be NULL (never asked). Borrows loop and imds.
 struct credentials_chain *credentials_chain_new(struct loop *loop, struct imds *imds);
+// Where the SSM agent keeps the credentials of an external instance up to date (ECS Anywhere). ecs-init shows the official
+// agent that directory as /rotatingcreds.
+#define CREDENTIALS_ROTATING_FILE "/root/.aws/credentials"
+#define CREDENTIALS_ROTATING_PROFILE "default"
+// Of an external instance: environment, the file that the SSM agent writes, the shared file if AWS_SHARED_CREDENTIALS_FILE
+// names one; never IMDS. Files are read again every minute. When one cannot be read, or has no credentials, those of
+// before are given until the service has refused them. file, profile: copied; NULL or "": the two above.
+struct credentials_chain *credentials_chain_external(struct loop *loop, const char *file, const char *profile);
 // Asks one URL for them, as containers get theirs: a document with AccessKeyId, SecretAccessKey, Token and Expiration (absent:
 // they never expire), logging.md §4.11. Borrows http; url is copied. Never through a proxy.
 struct credentials_chain *credentials_chain_http(struct http_client *http, const char *url);

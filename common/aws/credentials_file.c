@@ -1,4 +1,5 @@
-// The shared credentials file of AWS tools: INI with one section for each profile.
+// The shared credentials file of AWS tools: INI with one section for each profile. And the same kind of file on an external
+// instance, where the SSM agent writes new credentials into it before the old ones expire, without saying when that is.
 #include "common/aws/credentials_provider.h"
 #include "common/util.h"
 #include <errno.h>
@@ -7,6 +8,7 @@
 #include <strings.h>
 
 #define FILE_MAX ((size_t)64 << 10)
+#define ROTATION_MS 60000 // control-plane.md §6
 
 static char *find_file(void)
 {
@@ -86,14 +88,9 @@ static bool parse(char *text, const char *profile, struct aws_credentials *crede
 	return seen;
 }
 
-static int load(struct aws_credentials *credentials, struct error *err)
+static int load(const char *path, const char *profile, struct aws_credentials *credentials, struct error *err)
 {
-	_cleanup_free_ char *path = find_file();
-	const char *profile = find_profile();
 	size_t len;
-
-	if (!path)
-		return error_set(err, ENOENT, "no home directory and no AWS_SHARED_CREDENTIALS_FILE");
 	char *text = read_file(path, FILE_MAX, &len);
 	if (!text)
 		return error_set_errno(err, errno, "cannot read %s", path);
@@ -108,12 +105,12 @@ static int load(struct aws_credentials *credentials, struct error *err)
 	return 0;
 }
 
-static void start(struct credentials_fetch *fetch)
+static void give(struct credentials_fetch *fetch, const char *path, const char *profile)
 {
 	struct aws_credentials credentials = {0};
 	struct error err;
 
-	if (load(&credentials, &err) == 0) {
+	if (load(path, profile, &credentials, &err) == 0) {
 		fetch->done(fetch, &credentials, NULL);
 		return;
 	}
@@ -121,4 +118,44 @@ static void start(struct credentials_fetch *fetch)
 	fetch->done(fetch, NULL, &err);
 }
 
-const struct credentials_provider credentials_provider_file = {.name = "shared credentials file", .start = start};
+static void give_none(struct credentials_fetch *fetch, const char *why)
+{
+	struct error err;
+
+	error_set(&err, ENOENT, "%s", why);
+	fetch->done(fetch, NULL, &err);
+}
+
+static void start_shared(struct credentials_fetch *fetch)
+{
+	_cleanup_free_ char *path = find_file();
+
+	if (path)
+		give(fetch, path, find_profile());
+	else
+		give_none(fetch, "no home directory and no AWS_SHARED_CREDENTIALS_FILE");
+}
+
+// Without a name it would be the SSM agent's, once more and with another profile: the official agent's container has
+// another home.
+static void start_named(struct credentials_fetch *fetch)
+{
+	const char *path = getenv("AWS_SHARED_CREDENTIALS_FILE");
+
+	if (str_empty(path))
+		give_none(fetch, "AWS_SHARED_CREDENTIALS_FILE is not set");
+	else
+		give(fetch, path, find_profile());
+}
+
+static void start_rotating(struct credentials_fetch *fetch)
+{
+	give(fetch, fetch->file, fetch->profile);
+}
+
+#define SHARED "shared credentials file"
+const struct credentials_provider credentials_provider_file = {.name = SHARED, .start = start_shared};
+const struct credentials_provider credentials_provider_named_file = {
+	.name = SHARED, .again_after_ms = ROTATION_MS, .start = start_named};
+const struct credentials_provider credentials_provider_rotating = {
+	.name = "credentials file of the SSM agent", .again_after_ms = ROTATION_MS, .start = start_rotating};

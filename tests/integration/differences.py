@@ -44,10 +44,6 @@ IMDS_NOT_ASKED = {
     "/latest/meta-data/local-ipv4": "for the metadata endpoints of tasks, which are not there yet",
     "/latest/meta-data/public-ipv4": "for the metadata endpoints of tasks, which are not there yet",
 }
-# Recordings of an agent that ecsd refuses to be, with the text it says.
-REFUSED = {
-    "external": "ECS_EXTERNAL=true: ECS Anywhere is not supported",
-}
 
 
 def apply(name, report):

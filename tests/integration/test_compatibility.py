@@ -28,8 +28,7 @@ def code(text):
 
 def configuration_rows(text):
     for row in table(text):
-        state = row["state"] + (f": {code(row['detail']) if row['state'] == 'refused' else row['detail']}"
-                                if row["detail"] else "")
+        state = row["state"] + (f": {row['detail']}" if row["detail"] else "")
         yield (f"| {code(row['name'])} | {row['type'].replace('|', ' or ')} | {code(row['default'])} | "
                f"{code(row['packaged'])} | {code(row['json'])} | {state} |")
 

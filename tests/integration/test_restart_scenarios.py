@@ -18,6 +18,17 @@ def registrations(bed):
         lambda e: e["kind"] == "http.request" and e["op"] == "RegisterContainerInstance")]
 
 
+def check_attributes(ours, theirs):
+    """What is announced, the reference announced in the same order (it has features that ecsd has not yet).
+    Left out is what depends on the host."""
+    recorded = iter(theirs)
+    depends = ("fault-injection", "docker-plugin", "optimized-cpu", "gpu", "ebs", "pid-ipc", "logging-driver.",
+               "cpu-architecture")
+    for attribute in ours:
+        if not any(word in attribute["name"] for word in depends):
+            assert attribute in recorded, f"{attribute} is out of order or unknown"
+
+
 def test_reregister(bed):
     """The second start registers again with the ARN it got the first time, and a new client token."""
     assert calls(bed) == transcript.operations(transcript.load("reregister"))
@@ -31,14 +42,8 @@ def test_reregister(bed):
 
 
 def test_attributes_are_among_those_of_the_reference(bed):
-    """What is announced, the reference announced in the same order (it has features that ecsd has not yet).
-    Left out is what depends on the host."""
-    recorded = iter(next(event["body"]["attributes"] for event in transcript.load("reregister")
-                         if event["kind"] == "http.request"))
-    depends = ("fault-injection", "docker-plugin", "optimized-cpu", "gpu", "ebs", "pid-ipc", "logging-driver.")
-    for attribute in registrations(bed)[0]["attributes"]:
-        if not any(word in attribute["name"] for word in depends):
-            assert attribute in recorded, f"{attribute} is out of order or unknown"
+    check_attributes(registrations(bed)[0]["attributes"], next(
+        event["body"]["attributes"] for event in transcript.load("reregister") if event["kind"] == "http.request"))
 
 
 def test_restart_with_tasks(bed, instance):
@@ -113,12 +118,21 @@ def test_blackholed_metadata_ends_the_agent(make_bed):
     assert bed.cp.recording.select() == [] and bed.imds.paths() == []
 
 
-def test_external_is_refused(make_bed):
-    """The reference registers; ecsd says that it cannot be that agent, and touches nothing."""
-    bed = make_bed(ECS_EXTERNAL="true")
-    assert bed.agent.start().wait() == 1
-    assert differences.REFUSED["external"] in bed.agent.log()
-    assert bed.cp.recording.select() == []
+@pytest.mark.parametrize("arguments", [(), ("--blackhole-ec2-metadata",)])
+def test_external(make_bed, arguments):
+    """ECS Anywhere: the same calls, no identity document, its own attributes, and nothing is asked of instance metadata."""
+    recorded = transcript.load("external")
+    bed = make_bed(ECS_EXTERNAL="true", arguments=arguments).start()
+    assert calls(bed) == transcript.operations(recorded)
+    assert bed.imds.recording.select() == []
+    ours, theirs = registrations(bed)[0], recorded[0]["body"]
+    assert sorted(ours) == sorted(theirs)
+    for name in ("instanceIdentityDocument", "instanceIdentityDocumentSignature", "cluster"):
+        assert ours[name] == theirs[name]
+    check_attributes(ours["attributes"], theirs["attributes"])
+    names = [attribute["name"] for attribute in ours["attributes"]]
+    assert names[-4:] == [attribute["name"] for attribute in theirs["attributes"]][-4:]
+    assert {"ecs.capability.external", "ecs.cpu-architecture"} <= set(names)
 
 
 def test_access_denied_ends_the_agent_but_not_for_good(make_bed):

@@ -368,6 +368,59 @@ ExecStart=/usr/bin/systemctl is-active ecs.service
         unit_bed.start()
 
 
+class TestAnywhere:
+    """ECS Anywhere: what its installer does, and what the SSM agent does in root's home."""
+
+    KEY = ("ASIAEXTERNAL", "external/secret+key", "external-token==")
+
+    @pytest.fixture
+    def external(self, instance, unit_bed):
+        bed, configuration = unit_bed, unit_bed.agent.settings
+        for name in ("AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "ECS_CLUSTER"):
+            configuration.pop(name)
+        bed.cp.keys = {self.KEY[0]: self.KEY[1:]}
+        bed.imds.set_role("ASIAROLEOFEC2", "role/secret", "role-token==")
+        bed.agent.configure()
+        instance.drop_in("ecsd.service", "[Service]\nRestartSec=100ms\n")
+        instance.run("rm", "-rf", "/root/.aws")
+        yield bed
+        instance.run("rm", "-rf", "/root/.aws")
+        assert bed.imds.recording.select() == []
+
+    def install(self, instance):
+        """It appends, and finds /etc/ecs and /var/lib/ecs there."""
+        instance.write("/etc/ecs/ecs.config", "ECS_CLUSTER=lab\n", append=True)
+        instance.write("/var/lib/ecs/ecs.config", f"AWS_DEFAULT_REGION={tasks.REGION}\nECS_EXTERNAL=true\n", append=True)
+        instance.systemctl("enable", "ecs")
+        instance.systemctl("start", "ecs")
+
+    def ssm_agent_writes(self, instance):
+        instance.write("/root/.aws/credentials", "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n"
+                                                 "aws_session_token = {}\n".format(*self.KEY))
+
+    def test_credentials_come_later(self, instance, external):
+        """ecsd is tried again until the SSM agent is registered; then the installer finds what it waits for."""
+        mark = external.cp.recording.mark()
+        self.install(instance)
+        wait_until(lambda: restarts(instance, "ecsd") > 1, 30, "restarts", 0.1)
+        instance.wait_journal("ecsd.service", "credentials file of the SSM agent: cannot read /root/.aws/credentials: "
+                                              "No such file or directory")
+        self.ssm_agent_writes(instance)
+        external.cp.wait_acs(since=mark)
+        answer = json.loads(external.introspect("/v1/metadata").text)
+        assert answer["ContainerInstanceArn"] == external.cp.instance_arn and answer["Cluster"] == "lab"
+        external.run_task(tasks.task(launchType="EXTERNAL"))
+
+    def test_installed_by_cloud_init(self, instance, external):
+        """The installer waits for the registration, and cloud-init for the installer."""
+        instance.write("/run/cloud-init/enabled", "")
+        self.ssm_agent_writes(instance)
+        mark = external.cp.recording.mark()
+        self.install(instance)
+        external.cp.wait_acs(since=mark)
+        assert "waiting for cloud-init" not in external.agent.log()
+
+
 class TestLogs:
     def test_docker_starts_with_containers(self, instance, unit_bed):
         """Docker waits for the driver before it is up, and the driver for nobody."""

@@ -157,8 +157,12 @@ static void booleans(void **state)
 		{"ECS_ENABLE_TASK_IAM_ROLE", "off", "task_iam_role", "0", BAD_BOOL("ECS_ENABLE_TASK_IAM_ROLE", "off")},
 		{"ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST", "off", "task_iam_role_network_host", "0",
 		 BAD_BOOL("ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST", "off")},
-		{"ECS_EXTERNAL", "maybe", "cluster", "", BAD_BOOL("ECS_EXTERNAL", "maybe")},
-		{"ECS_EXTERNAL", "false", "cluster", "", NULL},
+		{"ECS_EXTERNAL", "maybe", "external", "0", BAD_BOOL("ECS_EXTERNAL", "maybe")},
+		{"ECS_EXTERNAL", "false", "external", "0", NULL},
+		{"ECSD_ROTATING_CREDENTIALS_FILE", "", "rotating_credentials_file", "/root/.aws/credentials", NULL},
+		{"ECSD_ROTATING_CREDENTIALS_FILE", "/a/b", "rotating_credentials_file", "/a/b", NULL},
+		{"ECS_ALTERNATE_CREDENTIAL_PROFILE", "", "rotating_credentials_profile", "default", NULL},
+		{"ECS_ALTERNATE_CREDENTIAL_PROFILE", "ecs", "rotating_credentials_profile", "ecs", NULL},
 	};
 	check_all(table, ARRAY_SIZE(table));
 }

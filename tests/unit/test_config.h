@@ -85,6 +85,8 @@ static char *show(const struct config *c, const char *member)
 	} texts[] = {
 		{"cluster", c->cluster},
 		{"region", c->region},
+		{"rotating_credentials_file", c->rotating_credentials_file},
+		{"rotating_credentials_profile", c->rotating_credentials_profile},
 		{"backend_host", c->backend_host},
 		{"instance_attributes", c->instance_attributes},
 		{"instance_tags", c->instance_tags},
@@ -135,6 +137,7 @@ static char *show(const struct config *c, const char *member)
 		{"native_logging", c->native_logging},
 		{"awslogs_execution_role", c->awslogs_execution_role},
 		{"insecure", c->accept_insecure_cert},
+		{"external", c->external},
 		{"no_iid", c->no_iid},
 		{"updates_enabled", c->updates_enabled},
 		{"level_on_instance", c->log_level_on_instance},

@@ -5,7 +5,7 @@
 #include <strings.h>
 
 // configuration.md §4 and §5, and ours; a new row changes these.
-enum { VARIABLES = 174, JSON_KEYS = 94 };
+enum { VARIABLES = 175, JSON_KEYS = 94 };
 
 static char file_path[] = "/tmp/ecsd-test-config-json-XXXXXX";
 
@@ -55,13 +55,16 @@ static void fatal(void **state)
 		assert_true(
 			str_starts(err.message, "Invalid format for ECS_INSTANCE_ATTRIBUTES. Expected a json hash: "));
 	}
-	// Several at once are joined.
-	set_env("ECS_EXTERNAL", "1");
-	add_env("AWS_DEFAULT_REGION", "us-west-2");
+	// Several at once are joined; an external instance without a region is said alone.
+	set_env("ECS_AVAILABLE_LOGGING_DRIVERS", "[\"a\"]");
 	add_env("DOCKER_HOST", "tcp://x");
 	assert_true(config_load(&config, get, &err) < 0);
-	assert_string_equal(err.message, "ECS_EXTERNAL=true: ECS Anywhere is not supported by this version of ecsd; "
-					 "DOCKER_HOST=tcp://x: only Unix sockets (unix:///path) are supported");
+	assert_string_equal(err.message, "DOCKER_HOST=tcp://x: only Unix sockets (unix:///path) are supported; "
+					 "Invalid logging drivers: a");
+	add_env("ECS_EXTERNAL", "1");
+	add_env("AWS_DEFAULT_REGION", " ");
+	assert_true(config_load(&config, get, &err) < 0);
+	assert_string_equal(err.message, cases[0].text);
 }
 
 static void not_built_is_said(void **state)
@@ -240,8 +243,11 @@ static void json_file(void **state)
 		 "ImagePullInactivityTimeout=1s is less than the minimum of 1m0s, 1m0s is used"},
 		{"{\"DynamicHostPortRange\":\"1-2\",\"CgroupCPUPeriod\":8000000}", "cpu_period", "100000", NULL},
 		{"{\"TaskENIEnabled\":true}", "cluster", "", IGNORED("TaskENIEnabled=true", "network mode awsvpc")},
-		{"{\"External\":true}", NULL, NULL,
-		 "ECS_EXTERNAL=true: ECS Anywhere is not supported by this version of ecsd"},
+		{"{\"External\":true,\"AWSRegion\":\"us-west-2\"}", "external", "1", NULL},
+		{"{\"External\":true,\"AWSRegion\":\"us-west-2\"}", "no_iid", "1", NULL},
+		{"{\"External\":true,\"AWSRegion\":\" \"}", NULL, NULL,
+		 "AWS_DEFAULT_REGION has to be set when running on external capacity"},
+		{"{\"External\":\"true\"}", NULL, NULL, GO("string", "External", "bool")},
 		{"{\"DockerStopTimeout\":999000000}", NULL, NULL,
 		 "config: invalid value for docker container stop timeout: 999ms"},
 		{"{\"ContainerStartTimeout\":44000000000}", NULL, NULL,
@@ -308,6 +314,8 @@ static void precedence(void **state)
 		{"ECS_AUDIT_LOGFILE_DISABLED", "", "{\"CredentialsAuditLogDisabled\":false}",
 		 "{\"CredentialsAuditLogDisabled\":true}", "audit_log_disabled", "1"},
 		{"ECS_CHECKPOINT", "", "{\"Checkpoint\":false}", "{\"Checkpoint\":true}", "checkpoint", "0"},
+		{"ECS_EXTERNAL", "false", "{\"External\":true}", "{}", "external", "0"},
+		{"AWS_DEFAULT_REGION", "us-west-2", "{}", "{\"External\":true}", "no_iid", "1"},
 		// Zero is empty.
 		{"ECS_RESERVED_MEMORY", "0", "{\"ReservedMemory\":8}", "{}", "reserved_memory", "8"},
 		{"ECS_RESERVED_MEMORY", "x", "{\"ReservedMemory\":0}", "{\"ReservedMemory\":9}", "reserved_memory",
@@ -361,6 +369,8 @@ static void precedence(void **state)
 	assert_true(config_merge_user_data(
 			    &config, "{\"ECSAgentConfiguration\":{\"AvailableLoggingDrivers\":[\"zz\"]}}", &err) < 0);
 	assert_string_equal(err.message, "Invalid logging drivers: zz");
+	assert_true(config_merge_user_data(&config, "{\"ECSAgentConfiguration\":{\"External\":true}}", &err) < 0);
+	assert_string_equal(err.message, "AWS_DEFAULT_REGION has to be set when running on external capacity");
 	config_free(&config);
 }
 
@@ -387,7 +397,7 @@ static void table_is_sound(void **state)
 		const struct option *o = &config_options[i];
 		variables += !(o->flags & NO_VARIABLE);
 		keys += o->json != NULL;
-		if ((o->state == LATER || o->state == REFUSED || o->state == NO_EFFECT) && str_empty(o->detail))
+		if ((o->state == LATER || o->state == NO_EFFECT) && str_empty(o->detail))
 			fail_msg("%s has no detail", o->name);
 		if (o->state == WORKS && o->offset == NO_MEMBER && str_starts(o->name, "ECS_") &&
 		    !str_starts(o->help, "ecs-host: ")) // another program's

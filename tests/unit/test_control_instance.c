@@ -187,8 +187,12 @@ static void on_failed(int code, void *arg)
 
 static void start(void)
 {
-	struct instance_options options = {
-		.loop = &fake_loop, .config = &config, .on_registered = on_registered_, .on_failed = on_failed};
+	struct instance_options options = {.loop = &fake_loop,
+					   .imds = config.external ? NULL
+								   : (struct imds *)imds_log, // never looked into
+					   .config = &config,
+					   .on_registered = on_registered_,
+					   .on_failed = on_failed};
 
 	instance = instance_free(instance);
 	call_done = NULL;
@@ -385,6 +389,48 @@ static void test_default_cluster(void **state)
 	assert_int_equal(exit_code, 5);
 }
 
+// ECS Anywhere: nothing is asked of IMDS, at no step; saved state is used, whatever instance id is in it.
+static void test_external(void **state)
+{
+	static const char *const saved[] = {NULL, "", "i-saved"};
+
+	(void)state;
+	config.external = config.no_iid = true;
+	for (size_t i = 0; i < ARRAY_SIZE(saved); i++) {
+		struct instance_identity identity = {.arn = (char *)"arn:saved",
+						     .cluster = (char *)"lab",
+						     .ec2_instance_id = (char *)saved[i],
+						     .manifest_sequence = 7};
+
+		if (saved[i])
+			assert_int_equal(instance_identity_save(data_dir, &identity, NULL), 0);
+		start_registration();
+		assert_string_equal(imds_log, "");
+		assert_int_equal(fake_timers_running(), 0);
+		assert_string_equal(json_get_string(call_body, "instanceIdentityDocument"), "");
+		assert_string_equal(json_get_string(call_body, "instanceIdentityDocumentSignature"), "");
+		if (saved[i])
+			assert_string_equal(json_get_string(call_body, "containerInstanceArn"), "arn:saved");
+		else
+			assert_null(json_get(call_body, "containerInstanceArn"));
+		assert_false(instance_state_discarded(instance));
+		answer(NULL, "ServerException", "lab"); // another round
+		fake_advance(4000);
+		answer(registered_answer("arn:1"), NULL, NULL);
+		assert_true(registered);
+		assert_string_equal(imds_log, "");
+		if (saved[i])
+			assert_int_equal(instance_manifest_sequence(instance), 7);
+	}
+	struct instance_identity loaded;
+	assert_int_equal(instance_identity_load(data_dir, &loaded, NULL), 0);
+	assert_string_equal(loaded.ec2_instance_id, "i-saved");
+	instance_identity_free(&loaded);
+	config.cluster = (char *)"other";
+	start();
+	assert_int_equal(exit_code, 5);
+}
+
 static void test_imds_absent(void **state)
 {
 	(void)state;
@@ -504,8 +550,8 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_first_registration), T(test_errors),        T(test_default_cluster),
-		T(test_imds_absent),        T(test_poll_endpoint),
+		T(test_first_registration), T(test_errors),      T(test_default_cluster),
+		T(test_external),           T(test_imds_absent), T(test_poll_endpoint),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 // Pure parts of a registration: capabilities, request body, the saved identity's file.
+#include "common/host.h"
 #include "common/log.h"
 #include "common/log_options.h"
 #include "common/util.h"
@@ -101,6 +102,8 @@ static void test_capabilities(void **state)
 			   FIRST C "selinux " C "apparmor " E "execution-role-awslogs " E "docker-plugin.local ");
 	config.logd_runs = false;
 	check_capabilities("", NULL, FIRST C "selinux " C "apparmor " E "docker-plugin.local ");
+	config.external = true;
+	check_capabilities("", NULL, FIRST C "selinux " C "apparmor " E "docker-plugin.local " E "external ");
 }
 
 // --- the registration's body ---
@@ -161,6 +164,18 @@ static void test_registration_body(void **state)
 			"") ",\"attributes\":[" MIDDLE
 			    ",{\"name\":\"ecs.outpost-arn\",\"value\":\"outpost\"}],\"clientToken\":\"token\"}");
 	json_object_put(body);
+	// ECS Anywhere: the same, with two attributes more.
+	config.external = true;
+	registration.outpost_arn = NULL;
+	body = registration_build(&registration, &config, &err);
+	_cleanup_free_ char *external =
+		xasprintf(",{\"name\":\"ecs.capability.external\"},{\"name\":\"ecs.os-type\",\"value\":\"linux\"},"
+			  "{\"name\":\"ecs.os-family\",\"value\":\"LINUX\"},{\"name\":\"ecs.cpu-architecture\","
+			  "\"value\":\"%s\"}]",
+			  host_architecture());
+	assert_non_null(strstr(json_text(body), external));
+	json_object_put(body);
+	assert_true(str_equal(host_architecture(), "x86_64") || str_equal(host_architecture(), "arm64"));
 	config.reserved_memory_mib = 4001;
 	assert_null(registration_build(&registration, &config, &err));
 	assert_string_equal(err.message,

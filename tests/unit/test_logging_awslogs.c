@@ -576,7 +576,7 @@ static void answers_at_the_start(void **state)
 	static const struct {
 		struct rule rule;
 		const char *region;
-		bool non_blocking;
+		bool external, non_blocking;
 		const char *refusal; // what it contains; NULL: not refused
 	} cases[] = {
 		{.refusal = NULL},
@@ -597,6 +597,9 @@ static void answers_at_the_start(void **state)
 		{{"CreateLogStream", 1, 0, NULL, NULL, NULL}, .refusal = NULL},  // never answers
 		{.region = "no region", .refusal = "\"no region\" is not a name of a region"},
 		{.region = "", .refusal = "cannot determine region for awslogs driver"},
+		{.region = "",
+		 .external = true,
+		 .refusal = "cannot determine region for awslogs driver: AWS_DEFAULT_REGION is not set"},
 	};
 
 	(void)state;
@@ -606,6 +609,11 @@ static void answers_at_the_start(void **state)
 		struct stream *s = add_stream();
 		rules[0] = cases[i].rule;
 		s->settings.options.non_blocking = cases[i].non_blocking;
+		if (cases[i].external) {
+			set_variable("ECS_EXTERNAL", "true");
+			cloudwatch_free(cloudwatch);
+			host.cloudwatch = cloudwatch = cloudwatch_new(server.loop, server.client, variable);
+		}
 		if (cases[i].region) {
 			set_variable("AWS_ENDPOINT_URL", NULL);
 			s->settings.options.awslogs.region = *cases[i].region ? (char *)cases[i].region : NULL;

@@ -26,6 +26,7 @@ API_SIGNED = ("amz-sdk-invocation-id", "amz-sdk-request", "content-length", "con
               "x-amz-date", "x-amz-target")
 USER_AGENT = re.compile(r"Amazon ECS Agent - v\d+\.\d+\.\d+ \(\*?[0-9a-f]{7,40}\) \(linux; \w+\) "
                         r"\(\+http://aws\.amazon\.com/ecs/\)( container/\S+)?\Z")
+CREDENTIALS_REFUSED = ("ExpiredTokenException", "UnrecognizedClientException")    # the same attempt is signed anew
 SDK_REQUEST = re.compile(r"attempt=(\d+); max=(\d+)\Z")
 _OPCODES = {websocket.TEXT: "text", websocket.BINARY: "binary", websocket.CLOSE: "close",
             websocket.PING: "ping", websocket.PONG: "pong"}
@@ -244,6 +245,8 @@ class ControlPlane:
             fault.released.wait()
         if fault and fault.action == "error":
             status, answer = fault.status, {"__type": fault.type, "message": fault.message}
+            if fault.type in CREDENTIALS_REFUSED:
+                self._dropped.add(request.header("Amz-Sdk-Invocation-Id"))
         elif fault and fault.action == "garble":
             status, answer = 200, "{\"garbled\": [}"
         else:
