@@ -104,6 +104,23 @@ def test_lines_of_containers(instance, logd, service):
         assert service.messages(GROUP, f"load/c{number}") == [f"c{number} {i}" for i in range(4000)]
 
 
+def test_external_instance(instance, make_logd, imds, service):
+    """ECS Anywhere: credentials of the file that the SSM agent writes, where it is shown to ecs-logd. Instance metadata has
+    a role and a region, and is not asked."""
+    shown = instance.new_directory()
+    with open(f"{shown}/credentials", "w") as file:
+        file.write("[ssm]\naws_access_key_id = ASIASSM\naws_secret_access_key = ssm/secret\naws_session_token = ssm==\n")
+    service.keys = {"ASIASSM": ("ssm/secret", "ssm==")}
+    logd = make_logd(ECS_EXTERNAL="true", AWS_DEFAULT_REGION=REGION, ECS_LOGD_SHOWN=shown,
+                     ECSD_ROTATING_CREDENTIALS_FILE=f"{shown}/credentials", ECS_ALTERNATE_CREDENTIAL_PROFILE="ssm")
+    arguments = {**log_options(service, awslogs_stream="s")}
+    del arguments["awslogs_region"]
+    run(instance, options("awslogs", **arguments), "echo a; echo b")
+    logd.all_shipped()
+    assert service.messages(GROUP, "s") == ["a", "b"]
+    assert imds.recording.select() == []
+
+
 @pytest.mark.row(38)
 def test_docker_logs_ships_nothing(instance, logd, service):
     """It makes a driver of its own, with a FIFO on which nothing comes (R-1.24)."""

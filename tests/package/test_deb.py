@@ -67,6 +67,39 @@ def test_nothing_is_enabled(host, deb):
     assert enabled(host, "ecsd.service") == "disabled"
 
 
+# What the installer of ECS Anywhere looks at and does for an agent, with the file it has downloaded for amazon-ecs-init in $1
+# (scripts/ecs-anywhere-install.sh, step 4; `systemctl start ecs` follows).
+ANYWHERE = """set -e
+[ ! -x /usr/libexec/amazon-ecs-init ] || { echo found; exit 0; }
+dpkg --install "$1"
+touch /etc/ecs/ecs.config /var/lib/ecs/ecs.config
+echo ECS_CLUSTER=lab >> /etc/ecs/ecs.config
+printf 'AWS_DEFAULT_REGION=us-west-2\\nECS_EXTERNAL=true\\n' >> /var/lib/ecs/ecs.config
+systemctl enable ecs
+"""
+EXTERNAL = "AWS_DEFAULT_REGION=us-west-2\nECS_EXTERNAL=true\n"
+
+
+def test_installer_of_ecs_anywhere_brings_ecsd(host, deb):
+    """Told by --deb-url to take ecsd, under the name of the official package's file."""
+    os.rename(host.path(host.copy_in(deb)), host.path("/tmp/amazon-ecs-init-latest.amd64.deb"))
+    host.run("sh", "-c", ANYWHERE, "sh", "/tmp/amazon-ecs-init-latest.amd64.deb")
+    assert enabled(host, "ecsd.service") == "enabled" and enabled(host, "ecs.service") != "disabled"
+    assert host.read("/etc/ecs/ecs.config") == "ECS_CLUSTER=lab\n" and host.read("/var/lib/ecs/ecs.config") == EXTERNAL
+
+
+def test_installer_of_ecs_anywhere_comes_later(host, deb):
+    """It takes ecsd for the agent that it would install, and leaves it and its configuration as they are."""
+    host.install(deb)
+    host.write("/etc/ecs/ecs.config", "ECS_CLUSTER=mine\n")
+    host.write("/var/lib/ecs/ecs.config", EXTERNAL)
+    host.run("systemctl", "enable", "ecs")
+    before = host.files()
+    assert host.run("sh", "-c", ANYWHERE, "sh", "/nonexistent.deb").stdout == "found\n"
+    assert host.files() == before and host.state("amazon-ecs-init") == "not-installed"
+    assert enabled(host, "ecsd.service") == "enabled"
+
+
 def test_units_are_sound(host, deb):
     host.install(deb)
     units = [os.path.basename(line) for line in host.run("dpkg", "-L", "ecsd").stdout.split()
