@@ -128,7 +128,8 @@ static void on_task_changed(const struct task *task, void *arg)
 	free(ids);
 }
 
-// The application's credentials end with the task, the execution role's with its clean-up (credentials-endpoint.md §5).
+// The application's credentials end with the task, the execution role's with its clean-up (credentials-endpoint.md §5), or
+// when its logs have been shipped with them.
 static void on_task_stopped(const struct task *task, void *arg)
 {
 	struct app *app = arg;
@@ -142,6 +143,13 @@ static void on_task_forgotten(const struct task *task, void *arg)
 	if (task->execution_credentials_id)
 		endpoint_remove(app->endpoint, task->execution_credentials_id);
 	endpoint_remove_task(app->endpoint, task->arn);
+}
+
+static bool role_needed(const struct task *task, void *arg)
+{
+	struct app *app = arg;
+	const char *id = task->execution_credentials_id;
+	return endpoint_holds(app->endpoint, id) && logd_needs_credentials(app->logd, id);
 }
 
 static void expect_credentials(const struct task *task, void *arg)
@@ -325,6 +333,7 @@ static bool make_engine(struct app *app)
 		.on_task_changed = on_task_changed,
 		.on_task_stopped = on_task_stopped,
 		.on_task_forgotten = on_task_forgotten,
+		.role_needed = role_needed,
 		.on_docker = on_docker_state,
 		.arg = app,
 	};

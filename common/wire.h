@@ -46,7 +46,13 @@ enum wire_type {
 	// ecs-logd -> ecsd
 	WIRE_LOGD_COUNTERS =
 		34, // since it started: lines in, shipped, dropped; now: bytes in the spool, ms of the oldest there
+	// Ids of all credentials that it needs as long as it has logs to ship with them; takes the place of the last.
+	WIRE_LOGD_CREDENTIALS = 35,
 };
+
+// Of what WIRE_LOGD_CREDENTIALS names, so that it always fits: ECS's ids have 36 bytes.
+#define WIRE_LOGD_CREDENTIALS_MAX WIRE_FIELDS_MAX
+#define WIRE_LOGD_CREDENTIAL_LEN_MAX 128
 
 // Values of the field "role": the page's names of role types (credentials-endpoint.md §6).
 #define WIRE_ROLE_TASK "TaskApplication"

@@ -439,6 +439,17 @@ bool container_log_abandoned(const struct container_log *log)
 	return access(root, F_OK) == 0 && access(directory, F_OK) < 0 && errno == ENOENT;
 }
 
+const char *container_log_credentials_id(const struct container_log *log)
+{
+	static const char place[] = "/v2/credentials/";
+	const char *uri;
+
+	if (!log->configured || log->settings.options.driver != LOG_AWSLOGS)
+		return NULL;
+	uri = log->settings.options.awslogs.credentials_endpoint;
+	return uri && str_starts(uri, place) && uri[strlen(place)] ? uri + strlen(place) : NULL;
+}
+
 int64_t container_log_oldest_ns(const struct container_log *log)
 {
 	return container_log_shipped(log) ? 0 : spool_oldest_ns(log->spool);

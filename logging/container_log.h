@@ -53,6 +53,8 @@ bool container_log_shipped(const struct container_log *log);     // nothing is l
 uint64_t container_log_waiting(const struct container_log *log); // items left to ship: lines, and ends of streams
 // Its destination will never come: the router of a FireLens task that has been cleaned up.
 bool container_log_abandoned(const struct container_log *log);
+// The id in awslogs-credentials-endpoint=/v2/credentials/ID, as ecsd writes it; NULL: it needs no credentials of a task.
+const char *container_log_credentials_id(const struct container_log *log);
 int64_t container_log_oldest_ns(const struct container_log *log);   // 0: nothing is left to ship
 json_object *container_log_status(const struct container_log *log); // caller releases
 

@@ -28,6 +28,7 @@ static void on_hello(struct logd_control *control, const struct wire_message *me
 static void on_end(int result, void *arg);
 static void drop(struct logd_control *control);
 static void send_counters(void *arg);
+static void send_credentials(void *arg);
 static bool is_container_id(const char *text);
 
 static const struct channel_callbacks connection_callbacks = {on_message, on_end};
@@ -118,6 +119,7 @@ static void on_hello(struct logd_control *control, const struct wire_message *me
 	}
 	log_info("ecsd connected", "version=%s", wire_text(message, 2));
 	control->greeted = true;
+	send_credentials(control);
 	send_counters(control);
 }
 
@@ -131,6 +133,7 @@ static void on_end(int result, void *arg)
 static void drop(struct logd_control *control)
 {
 	timer_stop(&control->counters);
+	loop_defer_cancel(control->loop, send_credentials, control);
 	control->channel = channel_free(control->channel);
 	control->greeted = false;
 }
@@ -150,6 +153,24 @@ static void send_counters(void *arg)
 	}
 	channel_send(control->channel, WIRE_LOGD_COUNTERS, fields, ARRAY_SIZE(fields), -1);
 	timer_start(&control->counters, LOGD_COUNTERS_MS);
+}
+
+void logd_control_credentials(struct logd_control *control)
+{
+	loop_defer_cancel(control->loop, send_credentials, control);
+	if (control->greeted)
+		loop_defer(control->loop, send_credentials, control);
+}
+
+static void send_credentials(void *arg)
+{
+	struct logd_control *control = arg;
+	_cleanup_free_ const char **ids = xcalloc(WIRE_LOGD_CREDENTIALS_MAX, sizeof(*ids));
+	size_t count = control->callbacks->credentials(ids, WIRE_LOGD_CREDENTIALS_MAX, control->arg), kept = 0;
+	for (size_t i = 0; i < count; i++)
+		if (strlen(ids[i]) <= WIRE_LOGD_CREDENTIAL_LEN_MAX) // else it is no id of ECS's
+			ids[kept++] = ids[i];
+	channel_send(control->channel, WIRE_LOGD_CREDENTIALS, ids, kept, -1);
 }
 
 static bool is_container_id(const char *text)

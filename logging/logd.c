@@ -38,6 +38,8 @@ struct logd {
 	LIST_HEAD(, entry) entries;
 	struct timer retention_timer, flush_timer;
 	uint64_t flush_until;
+	void (*credentials_changed)(void *arg); // NULL: nobody asks
+	void *credentials_arg;
 	void (*flushed)(void *arg);
 	void *flushed_arg;
 	unsigned starts;        // that wait
@@ -179,16 +181,27 @@ static struct entry *find_or_open(struct logd *logd, const char *container_id, s
 	return entry;
 }
 
+// A log has begun, or is gone.
+static void tell_credentials(const struct logd *logd)
+{
+	if (logd->credentials_changed)
+		logd->credentials_changed(logd->credentials_arg);
+}
+
 // Nothing is to be kept of it.
 static void give_up(struct entry *entry)
 {
+	const struct logd *logd = entry->logd;
 	struct log_totals *past = &entry->logd->past;
+	bool with_role = container_log_credentials_id(entry->log);
 
 	container_log_add_totals(entry->log, past);
 	past->spool_bytes = 0;
 	past->oldest_ns = 0;
 	container_log_remove(entry->log);
 	remove_entry(entry);
+	if (with_role)
+		tell_credentials(logd);
 }
 
 static void on_idle(struct container_log *log, void *arg)
@@ -289,6 +302,8 @@ static int begin(struct logd *logd, const char *file, const struct log_info *inf
 		return -err->code;
 	}
 	r = container_log_set((*entry)->log, &settings, err);
+	if (container_log_credentials_id((*entry)->log))
+		tell_credentials(logd);
 	return r < 0 ? r : container_log_add((*entry)->log, file, false, err);
 }
 
@@ -367,6 +382,35 @@ void logd_release(struct logd *logd, const char *container_id)
 
 	if (entry)
 		container_log_release(entry->log);
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+size_t logd_credentials(const struct logd *logd, const char **ids, size_t max)
+{
+	size_t count = 0, distinct = 0;
+	struct entry *entry;
+
+	LIST_FOREACH (entry, &logd->entries, next) {
+		const char *id = container_log_credentials_id(entry->log);
+
+		if (id && count < max)
+			ids[count++] = id;
+	}
+	qsort(ids, count, sizeof(*ids), compare_ids);
+	for (size_t i = 0; i < count; i++)
+		if (i == 0 || !str_equal(ids[i], ids[i - 1]))
+			ids[distinct++] = ids[i];
+	return distinct;
+}
+
+void logd_on_credentials(struct logd *logd, void (*changed)(void *arg), void *arg)
+{
+	logd->credentials_changed = changed;
+	logd->credentials_arg = arg;
 }
 
 void logd_on_pause(struct logd *logd, bool (*watched)(void *arg), void *arg)

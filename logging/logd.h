@@ -22,6 +22,10 @@ struct logd *logd_new(struct loop *loop, const struct logd_options *options, str
 struct logd *logd_free(struct logd *logd); // what waits is on disk when it returns NULL
 // From ecsd: the container stops, or its process is gone.
 void logd_release(struct logd *logd, const char *container_id);
+// Distinct ids of credentials that logs which are read or wait are shipped with, at most max: of more logs the newest.
+// Borrowed until the loop's next turn. changed: they may be others now; not for what is there from the start.
+size_t logd_credentials(const struct logd *logd, const char **ids, size_t max);
+void logd_on_credentials(struct logd *logd, void (*changed)(void *arg), void *arg);
 void logd_on_pause(struct logd *logd, bool (*watched)(void *arg), void *arg); // as streams_on_pause
 void logd_totals(const struct logd *logd, struct log_totals *totals);
 // Ships what there is, and answers; `done` once, when nothing waits any more or limit_ms have passed.

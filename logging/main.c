@@ -216,6 +216,20 @@ static void count(struct logd_counters *counters, void *arg)
 		counters->oldest_ms = (uint64_t)(wall_ms() - totals.oldest_ns / 1000000);
 }
 
+static size_t credentials(const char **ids, size_t max, void *arg)
+{
+	struct program *program = arg;
+
+	return logd_credentials(program->logd, ids, max);
+}
+
+static void on_credentials(void *arg)
+{
+	struct program *program = arg;
+
+	logd_control_credentials(program->control);
+}
+
 static void on_flushed(void *arg)
 {
 	struct program *program = arg;
@@ -237,7 +251,7 @@ static int serve(struct program *program, struct error *err)
 {
 	const struct logd_config *config = &program->config;
 	const struct logd_control_callbacks callbacks = {
-		.on_stopping = on_release, .on_exited = on_release, .count = count};
+		.on_stopping = on_release, .on_exited = on_release, .count = count, .credentials = credentials};
 	struct watch *term, *interrupt;
 	int r;
 
@@ -261,6 +275,7 @@ static int serve(struct program *program, struct error *err)
 		return -err->code;
 	program->control = logd_control_new(program->loop, program->control_fd, &callbacks, program);
 	logd_on_pause(program->logd, watched, program);
+	logd_on_credentials(program->logd, on_credentials, program);
 	term = signal_watch_new(program->loop, SIGTERM, on_signal, program);
 	interrupt = signal_watch_new(program->loop, SIGINT, on_signal, program);
 	log_info("serving", "version=%s commit=%s uid=%u", ecsd_version, ecsd_commit, geteuid());

@@ -45,6 +45,7 @@ struct endpoint {
 	uint64_t fill_token; // of the one that ended the refill on this connection
 	bool up;             // greeted: changes are sent as they happen
 	bool connected;      // told so to ecsd
+	bool returned;       // what was held from before has been given back
 	struct timer answer; // runs from the connection to its greeting
 };
 
@@ -228,6 +229,16 @@ const struct task_credentials *endpoint_get(const struct endpoint *endpoint, con
 	return entry && entry->known ? &entry->credentials : NULL;
 }
 
+bool endpoint_holds(const struct endpoint *endpoint, const char *id)
+{
+	const struct task_credentials *credentials = endpoint_get(endpoint, id);
+	int64_t expires;
+	if (!credentials)
+		return !endpoint->returned;
+	return str_empty(credentials->expiration) || !parse_rfc3339(credentials->expiration, &expires) ||
+	       expires > wall_ms();
+}
+
 void endpoint_set_task(struct endpoint *endpoint, const char *task_arn, const char *json, const char *const *docker_ids,
 		       size_t docker_id_count)
 {
@@ -387,7 +398,7 @@ static void on_synced(struct endpoint *endpoint, uint64_t token)
 {
 	if (!endpoint->connected && token >= endpoint->fill_token) {
 		CRASH_POINT("refill.done");
-		endpoint->connected = true;
+		endpoint->connected = endpoint->returned = true;
 		endpoint_link_healthy(endpoint->link);
 		log_info("connected to ecs-endpoint", NULL);
 		if (endpoint->options.on_connected)

@@ -57,6 +57,8 @@ void endpoint_cancel(struct endpoint *endpoint, void *arg);      // no `held` wi
 void endpoint_remove(struct endpoint *endpoint, const char *id); // then 400 for this id
 // Credentials ecsd knows itself: put in this process life, or given back. NULL otherwise. Borrowed.
 const struct task_credentials *endpoint_get(const struct endpoint *endpoint, const char *id);
+// Whether these are there and have not expired. Also true while only ecs-endpoint may know that.
+bool endpoint_holds(const struct endpoint *endpoint, const char *id);
 
 // Introspection: the task object of /v1/tasks (introspection.md §5.3) as JSON text, replaced as a whole. Docker ids
 // (and, before there is an id, names) of its containers for look-up by dockerid.

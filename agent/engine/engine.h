@@ -43,6 +43,9 @@ struct engine_options {
 	void (*on_task_changed)(const struct task *task, void *arg);   // for introspection
 	void (*on_task_stopped)(const struct task *task, void *arg);   // known STOPPED: application credentials go
 	void (*on_task_forgotten)(const struct task *task, void *arg); // cleaned up
+	// A task that is cleaned up is forgotten, and its execution role's credentials with it, only once this says no.
+	// Asked again now and then. NULL: nobody needs them.
+	bool (*role_needed)(const struct task *task, void *arg);
 	void (*on_docker)(
 		bool there,
 		void *arg); // its event stream is open, is cut (not called for the next failed try). NULL: nobody asks

@@ -55,6 +55,7 @@ struct entry {
 	bool rebuilt, rebuilt_running; // from Docker's labels; with a container that runs
 	bool remove_cgroup;            // once the facts are on disk
 	bool told_stopped;
+	bool kept;             // cleaned up, but for its execution role's credentials
 	struct host_need need; // of the host's resources (admit.h)
 	enum host_state host;
 	bool admitted;    // out of the queue in this turn: decide again
@@ -103,11 +104,14 @@ enum {
 	// lives for a moment has ended, would start it again. Docker holds the container for itself from the call's first
 	// moments on, so that this is only the way of the request to it.
 	START_SETTLE_MS = 1000,
-	CONFLICTS_MAX = 8,      // "name in use" in a row: then it is something else
-	VERDICT_MS = 200,       // in which Docker has noted why the kernel killed a process
-	RESYNC_MS = 60 * 1000,  // how often Docker's list is compared with what is known
-	RETRY_COMMIT_MS = 1000, // after a commit that failed
-	TRIM_MS = 2 * 1000,     // of quiet after which the memory of a burst goes back to the kernel
+	CONFLICTS_MAX = 8,        // "name in use" in a row: then it is something else
+	VERDICT_MS = 200,         // in which Docker has noted why the kernel killed a process
+	RESYNC_MS = 60 * 1000,    // how often Docker's list is compared with what is known
+	RETRY_COMMIT_MS = 1000,   // after a commit that failed
+	ROLE_LOOK_MS = 30 * 1000, // whether credentials that are kept are still needed
+	// Tasks that are kept for them: as many as a busy host ends within the hours for which they are valid. A few KiB each.
+	KEPT_MAX = 1000,
+	TRIM_MS = 2 * 1000, // of quiet after which the memory of a burst goes back to the kernel
 	UNKNOWN_BACKOFF_MIN_MS = 200,
 	UNKNOWN_BACKOFF_MAX_MS = 10 * 1000,
 };
@@ -157,6 +161,8 @@ void engine_resync(void *engine); // compares Docker's list with what is known
 bool engine_ask_logd(struct container_ref *ref, void (*done)(void *arg));
 void engine_tell_stopping(struct container_ref *ref); // a stop is about to go out
 void engine_tell_exited(struct container_ref *ref);   // its process is gone
+// Nothing of the task is left but its record and its execution role's credentials: whether ecs-logd still signs with them.
+bool engine_keeps(struct entry *entry);
 
 // rebuild.c
 void engine_rebuild(struct engine *engine, const struct docker_summary *list, size_t count);

@@ -519,7 +519,8 @@ static bool expire_oldest_task(struct image_cycle *cycle)
 	for (size_t i = 0; i < cycle->engine->count; i++) {
 		struct entry *entry = cycle->engine->entries[i];
 		const struct task *task = entry->task;
-		if (entry->refused || task->known != TASK_STOPPED || task->unreported || task->cleanup_now)
+		if (entry->refused || task->known != TASK_STOPPED || task->unreported || task->cleanup_now ||
+		    entry->kept)
 			continue;
 		if (!oldest || task->known_ms < oldest->task->known_ms)
 			oldest = entry;

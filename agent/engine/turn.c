@@ -101,6 +101,8 @@ static void decide(struct engine *engine, struct entry *entry, struct plans *pla
 			plan_add(plans, &entry->refs[action->container], action->operation);
 		else if (action->kind == ACTION_REMOVE_CGROUP)
 			entry->remove_cgroup = true;
+		else if (action->kind == ACTION_FORGET && engine_keeps(entry))
+			entry->wake_at = env.now + ROLE_LOOK_MS;
 		else if (action->kind == ACTION_FORGET)
 			entry->forget = true;
 		else if (action->kind == ACTION_WAKE && (entry->wake_at == 0 || action->at < entry->wake_at))

@@ -134,11 +134,13 @@ static void on_end(int result, void *arg)
 	link->channel = channel_free(link->channel);
 	error_set(&err, result ? -result : ECONNRESET, "%s: %s", link->socket_path,
 		  result ? strerror(-result) : "ecs-logd has ended the connection");
-	if (link->up) {
+	bool was = link->up;
+	link->up = false;
+	if (was) {
 		log_warn("ecs-logd is away", "error=%s", err.message);
 		link->told = err.code;
+		link->callbacks->on_down(link->arg);
 	}
-	link->up = false;
 	again(link, &err);
 }
 

@@ -9,6 +9,7 @@ struct log_link;
 struct log_link_callbacks {
 	void (*on_up)(void *arg); // greeted, by a process that is ecs-logd's or root's
 	void (*on_message)(const struct wire_message *message, void *arg);
+	void (*on_down)(void *arg); // after on_up only
 };
 
 struct log_link *log_link_new(struct loop *loop, const char *socket_path, const struct log_link_callbacks *callbacks,

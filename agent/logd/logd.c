@@ -25,14 +25,22 @@ struct logd {
 	uint64_t asked_at;      // loop time
 	struct log_defaults defaults;
 	uint64_t dropped; // lines, as last told
+	char **needed;    // ids of credentials, sorted
+	size_t needed_count;
+	bool needed_known;      // it is connected, and has said so
+	uint64_t unknown_since; // loop time since when it is not
 };
 
 static void ask(struct logd *logd);
 static void on_answer(bool answers, const char *why, void *arg);
 static void on_up(void *arg);
 static void on_message(const struct wire_message *message, void *arg);
+static void on_down(void *arg);
+static void on_counters(struct logd *logd, const struct wire_message *message);
+static void on_credentials(struct logd *logd, const struct wire_message *message);
+static void forget_needed(struct logd *logd);
 
-static const struct log_link_callbacks link_callbacks = {on_up, on_message};
+static const struct log_link_callbacks link_callbacks = {on_up, on_message, on_down};
 
 struct logd *logd_new(const struct logd_options *options)
 {
@@ -42,6 +50,7 @@ struct logd *logd_new(const struct logd_options *options)
 	logd->docker_config_file = xstrdup(options->docker_config_file);
 	logd->question.done = on_answer;
 	logd->question.arg = logd;
+	logd->unknown_since = loop_now(options->loop);
 	if (!options->drivers)
 		return logd;
 	logd->link = log_link_new(options->loop, options->socket, &link_callbacks, logd);
@@ -61,6 +70,7 @@ struct logd *logd_free(struct logd *logd)
 		logd->waiters = waiter->next;
 		free(waiter);
 	}
+	forget_needed(logd);
 	log_defaults_free(&logd->defaults);
 	free(logd->plugin_socket);
 	free(logd->docker_config_file);
@@ -164,13 +174,26 @@ static void on_up(void *arg)
 	logd->options.on_connected(logd->options.arg);
 }
 
-// lines in, shipped, dropped, bytes in the spool, age of the oldest there
-static void on_message(const struct wire_message *message, void *arg)
+static void on_down(void *arg)
 {
 	struct logd *logd = arg;
+	if (logd->needed_known)
+		logd->unknown_since = loop_now(logd->options.loop);
+	forget_needed(logd);
+}
+
+static void on_message(const struct wire_message *message, void *arg)
+{
+	if (message->type == WIRE_LOGD_COUNTERS)
+		on_counters(arg, message);
+	else if (message->type == WIRE_LOGD_CREDENTIALS)
+		on_credentials(arg, message);
+}
+
+// lines in, shipped, dropped, bytes in the spool, age of the oldest there
+static void on_counters(struct logd *logd, const struct wire_message *message)
+{
 	uint64_t counters[5];
-	if (message->type != WIRE_LOGD_COUNTERS)
-		return;
 	for (unsigned i = 0; i < ARRAY_SIZE(counters); i++)
 		if (!wire_number(message, i, &counters[i]))
 			return;
@@ -180,4 +203,42 @@ static void on_message(const struct wire_message *message, void *arg)
 		  "lines_in=%" PRIu64 " lines_shipped=%" PRIu64 " lines_dropped=%" PRIu64 " spool_bytes=%" PRIu64
 		  " oldest_ms=%" PRIu64,
 		  counters[0], counters[1], counters[2], counters[3], counters[4]);
+}
+
+// --- credentials that it needs ---
+
+static int compare_ids(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+bool logd_needs_credentials(const struct logd *logd, const char *id)
+{
+	if (!logd->link)
+		return false;
+	if (!logd->needed_known)
+		return loop_now(logd->options.loop) - logd->unknown_since < LOGD_AWAY_MS;
+	return logd->needed_count > 0 &&
+	       bsearch(&id, logd->needed, logd->needed_count, sizeof(*logd->needed), compare_ids);
+}
+
+static void on_credentials(struct logd *logd, const struct wire_message *message)
+{
+	forget_needed(logd);
+	logd->needed = xcalloc(message->count + 1, sizeof(*logd->needed));
+	for (unsigned i = 0; i < message->count; i++)
+		logd->needed[i] = xstrdup(wire_text(message, i));
+	logd->needed_count = message->count;
+	logd->needed_known = true;
+	qsort(logd->needed, logd->needed_count, sizeof(*logd->needed), compare_ids);
+	log_debug("ecs-logd needs credentials of tasks", "count=%zu", logd->needed_count);
+}
+
+static void forget_needed(struct logd *logd)
+{
+	for (size_t i = 0; i < logd->needed_count; i++)
+		free(logd->needed[i]);
+	free(TAKE(logd->needed));
+	logd->needed_count = 0;
+	logd->needed_known = false;
 }

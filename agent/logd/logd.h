@@ -1,5 +1,5 @@
-// What ecsd has to do with ecs-logd, which ships the logs of containers: whether it is there to take them, and telling
-// it when a container is stopped or has ended (logging.md ).
+// What ecsd has to do with ecs-logd, which ships the logs of containers: whether it is there to take them, telling it when
+// a container is stopped or has ended, and whose credentials it still needs (logging.md ).
 //
 // That it is there is asked at Docker's door, the plugin's socket, since that is where Docker will go. The telling has a
 // socket of its own. Without it ecs-logd works all the same, but cannot know that a container has ended whose log it
@@ -11,6 +11,9 @@
 #include <stdbool.h>
 
 #define LOGD_FRESH_MS 5000 // loop time; a "yes" holds for so long, a "no" is asked again for each container
+// Loop time. An ecs-logd that dies is started again in seconds, and an upgrade takes minutes; whoever leaves it away for
+// an hour has given it up, and what is kept for it are secrets.
+#define LOGD_AWAY_MS (UINT64_C(60) * 60 * 1000)
 
 struct logd;
 struct log_defaults;
@@ -41,3 +44,7 @@ void logd_docker_started(struct logd *logd); // Docker answers (again): it may h
 // docker_id: the container's, whosever log it is; ecs-logd knows which are its own. Nothing happens while it is away.
 void logd_stopping(struct logd *logd, const char *docker_id);
 void logd_exited(struct logd *logd, const char *docker_id);
+
+// Whether ecs-logd has logs to ship with these credentials of a task, by its last word. While it has said nothing,
+// for LOGD_AWAY_MS since its last word or since ecsd began: it may have.
+bool logd_needs_credentials(const struct logd *logd, const char *id);

@@ -251,10 +251,10 @@ def test_starts_while_the_service_is_away(instance, logd, service, fault):
 @pytest.fixture
 def make_logged(make_bed, make_logd):
     """Beds with an ecs-logd that ecsd is connected to, and a role of the instance."""
-    def make(**settings):
+    def make(logd=None, **settings):
         bed = make_bed(ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE="true", **settings)
         bed.imds.set_role(*INSTANCE_KEY)
-        bed.logd = make_logd(control=bed.agent.environment["ECSD_LOGD_SOCKET"])
+        bed.logd = make_logd(control=bed.agent.environment["ECSD_LOGD_SOCKET"], **(logd or {}))
         return bed.start()
     return make
 
@@ -332,19 +332,85 @@ def test_ecsd_restarts_during_an_outage(make_logged, service):
     assert numbers(service, task) == list(range(200))
 
 
+CLEANED_UP_SOON = {"ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION": "10s", "ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION_JITTER": "0s"}
+KEPT = "the execution role's credentials are kept"
+
+
+def kept(bed):
+    """How often it was logged that credentials are."""
+    with open(bed.agent.log_file) as file:
+        return file.read().count(KEPT)
+
+
+def cleaned_up(bed, task, times=1):
+    """All but the credentials of its execution role, which are served."""
+    wait_until(lambda: not bed.instance.containers(task["arn"]), 60, "the removal of its container")
+    wait_until(lambda: kept(bed) == times, 30, "the end of its clean-up")
+    assert bed.credentials("/v2/credentials/" + task["executionRoleCredentials"]["credentialsId"]).status == 200
+
+
+def credentials_are_gone(bed, task):
+    uri = "/v2/credentials/" + task["executionRoleCredentials"]["credentialsId"]
+    wait_until(lambda: bed.credentials(uri).status == 400, 60, "the end of the task's credentials")
+    bed.agent.wait_log("task cleaned up")
+
+
 @pytest.mark.row(31)
-def test_a_task_is_cleaned_up_during_an_outage(make_logged, service):
-    """ecs-logd keeps the credentials as long as its spool needs them (R-3.4)."""
-    bed = make_logged(ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION="1s", ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION_JITTER="0s")
-    key = role(service)
+@pytest.mark.parametrize("restarted", [(), ("ecsd",), ("ecs-logd",), ("ecsd", "ecs-logd")],
+                         ids=["nothing", "ecsd", "ecs-logd", "both"])
+def test_a_task_is_cleaned_up_during_an_outage(make_logged, service, restarted):
+    """Its execution role's credentials stay until its log has been shipped with them (R-3.4)."""
+    bed = make_logged({"ECSD_CLOCK_SCALE": 20}, **CLEANED_UP_SOON)
     service.expired.add(INSTANCE_KEY[0])
     outage = service.fault("PutLogEvents", "reset", times=100000)
-    task = send(bed, logged(service, COUNT.format(count=500, pause=""), key))
+    task = send(bed, logged(service, COUNT.format(count=500, pause=""), role(service)))
     bed.cp.wait_task_status(task["arn"], "STOPPED")
     outage.wait_reached()
-    uri = "/v2/credentials/" + key["credentialsId"]
-    wait_until(lambda: bed.credentials(uri).status != 200, 60, "the end of the task's credentials")
-    wait_until(lambda: not bed.instance.containers(task["arn"]), 30, "the removal of its container")
+    cleaned_up(bed, task)
+    if "ecsd" in restarted:
+        bed.agent.kill()
+        bed.start()
+        cleaned_up(bed, task, 2)
+    if "ecs-logd" in restarted:    # which then has to ask for the credentials again
+        bed.logd.kill()
+        bed.logd.start()
     outage.release()
     service.wait_events(GROUP, stream_of(task), 500, timeout=60)
     assert numbers(service, task) == list(range(500))
+    credentials_are_gone(bed, task)
+
+
+@pytest.mark.row(31)
+def test_a_task_is_cleaned_up_while_ecs_logd_is_away(make_logged, service):
+    bed = make_logged({"ECSD_CLOCK_SCALE": 20}, **CLEANED_UP_SOON)
+    service.expired.add(INSTANCE_KEY[0])
+    outage = service.fault("PutLogEvents", "reset", times=100000)
+    task = send(bed, logged(service, COUNT.format(count=500, pause=""), role(service)))
+    bed.cp.wait_task_status(task["arn"], "STOPPED")
+    outage.wait_reached()
+    bed.logd.kill()
+    cleaned_up(bed, task)
+    outage.release()
+    bed.logd.start()
+    service.wait_events(GROUP, stream_of(task), 500, timeout=60)
+    credentials_are_gone(bed, task)
+
+
+@pytest.mark.row(31, 32)
+def test_credentials_expire_during_an_outage(make_logged, service):
+    """Then they are of no use to anybody, and the lines wait until they are too old."""
+    bed = make_logged({"ECSD_CLOCK_SCALE": 20}, **CLEANED_UP_SOON)
+    key = role(service)
+    outage = service.fault("PutLogEvents", "reset", times=100000)
+    expires = time.time() + 15
+    key["expiration"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
+    task = send(bed, logged(service, COUNT.format(count=500, pause=""), key))
+    bed.cp.wait_task_status(task["arn"], "STOPPED")
+    outage.wait_reached()
+    cleaned_up(bed, task)
+    credentials_are_gone(bed, task)
+    assert time.time() >= expires - 1
+    outage.release()
+    wait_until(lambda: "HTTP 400" in (bed.logd.status()["Containers"][0].get("Trouble") or ""), 60, "why nothing is shipped")
+    assert bed.logd.status()["Containers"][0]["WaitingLines"] >= 500
+    assert numbers(service, task) == []

@@ -428,6 +428,7 @@ static void test_restarted_client(void **state)
 	endpoint_expect(t.endpoint, "exec-1", "arn:task/1", ROLE_TASK_EXECUTION);
 	endpoint_expect(t.endpoint, "unknown-1", "arn:task/1", ROLE_TASK_APPLICATION);
 	assert_null(endpoint_get(t.endpoint, "exec-1"));
+	assert_true(endpoint_holds(t.endpoint, "exec-1")); // perhaps
 	endpoint_start(t.endpoint);
 	run_until(&t.ups, ups + 1);
 	assert_int_equal(endpoint_pid(), pid);
@@ -453,6 +454,28 @@ static void test_restarted_client(void **state)
 	assert_false(cancelled);
 	expect_credentials_answer(get(51679, "/v2/credentials/exec-1"), "400 Bad Request",
 				  error_body("InvalidIdInRequest", 2, "Credentials not found", 400));
+}
+
+static void test_held_until_they_expire(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *expiration;
+		bool held;
+	} cases[] = {{"2999-01-01T00:00:00Z", true},
+		     {"2020-01-01T00:00:00Z", false},
+		     {"", true},
+		     {NULL, true},
+		     {"never", true}};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct task_credentials c = lab_credentials("exec-2", ROLE_TASK_EXECUTION);
+		c.expiration = (char *)cases[i].expiration;
+		assert_int_equal(endpoint_put(t.endpoint, &c, NULL, NULL, NULL), 0);
+		assert_int_equal(endpoint_holds(t.endpoint, "exec-2"), cases[i].held);
+	}
+	endpoint_remove(t.endpoint, "exec-2");
+	assert_false(endpoint_holds(t.endpoint, "exec-2"));
+	assert_false(endpoint_holds(t.endpoint, "unknown-1")); // expected, and ecs-endpoint had none
 }
 
 static void test_audit_log(void **state)
@@ -566,6 +589,7 @@ int main(void)
 		cmocka_unit_test(test_killed_and_refilled),
 		cmocka_unit_test(test_served_without_client),
 		cmocka_unit_test(test_restarted_client),
+		cmocka_unit_test(test_held_until_they_expire),
 		cmocka_unit_test(test_audit_log),
 		cmocka_unit_test(test_rate_limit),
 		cmocka_unit_test(test_second_start),

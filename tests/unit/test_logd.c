@@ -19,6 +19,7 @@
 #define YES "HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\n{\"Implements\":[\"LogDriver\"]}\n"
 #define DEADLINE_MS 600000 // loop time; 20 s at the scale below
 #define SCALE 30
+#define HASTE 3600 // LOGD_AWAY_MS in a second
 
 struct bed {
 	char dir[64], plugin_path[96], socket_path[96], daemon_path[96];
@@ -36,7 +37,8 @@ struct bed {
 	char question[1024];
 	// ecs-logd
 	struct logd_control *control;
-	char seen[1024]; // "stopping 01234567 exited ..."
+	char seen[1024];    // "stopping 01234567 exited ..."
+	const char *ids[4]; // of credentials that it needs
 };
 
 static void give_up(void *arg)
@@ -131,7 +133,17 @@ static void count(struct logd_counters *counters, void *arg)
 	*counters = (struct logd_counters){1, 2, UINT64_MAX, 4, 5};
 }
 
-static const struct logd_control_callbacks control_callbacks = {on_stopping, on_exited, count};
+static size_t credentials(const char **ids, size_t max, void *arg)
+{
+	struct bed *bed = arg;
+	size_t n = 0;
+	for (; n < ARRAY_SIZE(bed->ids) && bed->ids[n]; n++)
+		ids[n] = bed->ids[n];
+	assert_true(n <= max);
+	return n;
+}
+
+static const struct logd_control_callbacks control_callbacks = {on_stopping, on_exited, count, credentials};
 
 static void logd_up(struct bed *bed)
 {
@@ -164,7 +176,7 @@ static void make_logd(struct bed *bed, unsigned drivers)
 						    .arg = bed});
 }
 
-static int set_up(void **state)
+static int set_up_at(void **state, double scale)
 {
 	struct bed *bed = xcalloc(1, sizeof(*bed));
 	strcpy(bed->dir, "/tmp/ecsd-test-logd-XXXXXX");
@@ -172,13 +184,23 @@ static int set_up(void **state)
 	snprintf(bed->plugin_path, sizeof(bed->plugin_path), "%s/ecslogs.sock", bed->dir);
 	snprintf(bed->socket_path, sizeof(bed->socket_path), "%s/ecs-logd.sock", bed->dir);
 	snprintf(bed->daemon_path, sizeof(bed->daemon_path), "%s/daemon.json", bed->dir);
-	bed->loop = loop_new(SCALE, NULL);
+	bed->loop = loop_new(scale, NULL);
 	bed->http = http_client_new(bed->loop, NULL);
 	bed->listener = bed->peer = -1;
 	timer_init(&bed->guard, bed->loop, give_up, bed);
-	timer_start(&bed->guard, DEADLINE_MS);
+	timer_start(&bed->guard, (uint64_t)(DEADLINE_MS / SCALE * scale));
 	*state = bed;
 	return 0;
+}
+
+static int set_up(void **state)
+{
+	return set_up_at(state, SCALE);
+}
+
+static int set_up_in_haste(void **state)
+{
+	return set_up_at(state, HASTE);
 }
 
 static int tear_down(void **state)
@@ -320,6 +342,7 @@ static void test_off(void **state)
 	logd_docker_started(bed->logd);
 	assert_null(logd_docker_defaults(bed->logd)->driver);
 	assert_false(logd_control_connected(bed->control));
+	assert_false(logd_needs_credentials(bed->logd, "a"));
 }
 
 static void test_docker_defaults(void **state)
@@ -375,6 +398,67 @@ static void test_told(void **state)
 	make_logd(bed, LOG_DRIVER_BIT(LOG_SYSLOG));
 	wait_connected(bed, 3);
 	logd_free(first);
+}
+
+static void wait_needed(struct bed *bed, const char *id, bool needed)
+{
+	while (logd_needs_credentials(bed->logd, id) != needed) {
+		loop_defer(bed->loop, stop_loop, bed->loop);
+		loop_run(bed->loop);
+	}
+}
+
+// What ecs-logd needs is known from its first word on and with each change, and asked of the one that is there.
+static void test_credentials_needed(void **state)
+{
+	struct bed *bed = *state;
+	_cleanup_free_ char *long_id = xcalloc(WIRE_LOGD_CREDENTIAL_LEN_MAX + 2, 1);
+	memset(long_id, 'x', WIRE_LOGD_CREDENTIAL_LEN_MAX + 1);
+	bed->ids[0] = "b", bed->ids[1] = "a", bed->ids[2] = long_id;
+	make_logd(bed, LOG_DRIVER_BIT(LOG_AWSLOGS));
+	assert_true(logd_needs_credentials(bed->logd, "other")); // nobody knows
+	logd_up(bed);
+	wait_needed(bed, "other", false);
+	assert_true(logd_needs_credentials(bed->logd, "a"));
+	assert_true(logd_needs_credentials(bed->logd, "b"));
+	assert_false(logd_needs_credentials(bed->logd, ""));
+	assert_false(logd_needs_credentials(bed->logd, long_id)); // none of ECS's
+	bed->ids[0] = "other", bed->ids[1] = NULL;
+	logd_control_credentials(bed->control);
+	logd_control_credentials(bed->control);
+	wait_needed(bed, "other", true);
+	assert_false(logd_needs_credentials(bed->logd, "a"));
+	bed->ids[0] = NULL;
+	logd_control_credentials(bed->control);
+	wait_needed(bed, "other", false);
+	// It dies: it may need any, until the next one says so.
+	bed->control = logd_control_free(bed->control);
+	wait_needed(bed, "a", true);
+	assert_true(logd_needs_credentials(bed->logd, "other"));
+	bed->ids[0] = "a";
+	logd_up(bed);
+	wait_needed(bed, "other", false);
+	assert_true(logd_needs_credentials(bed->logd, "a"));
+}
+
+// Who stays away for an hour, from ecsd's start on or after its last word, has no claim any more.
+static void test_away_for_too_long(void **state)
+{
+	struct bed *bed = *state;
+	uint64_t began = loop_now(bed->loop);
+	make_logd(bed, LOG_DRIVER_BIT(LOG_AWSLOGS));
+	wait_needed(bed, "a", false);
+	assert_true(loop_now(bed->loop) >= began + LOGD_AWAY_MS);
+	bed->ids[0] = "a";
+	logd_up(bed);
+	wait_needed(bed, "a", true);
+	assert_false(logd_needs_credentials(bed->logd, "b"));
+	began = loop_now(bed->loop);
+	bed->control = logd_control_free(bed->control);
+	wait_needed(bed, "b", true);
+	wait_needed(bed, "b", false);
+	assert_false(logd_needs_credentials(bed->logd, "a"));
+	assert_true(loop_now(bed->loop) >= began + LOGD_AWAY_MS);
 }
 
 struct stranger {
@@ -443,10 +527,18 @@ static void test_connect_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_plugin_answers),  TEST(test_plugin_goes), TEST(test_plugin_bad_answers),
-		TEST(test_plugin_bodies),   TEST(test_waiters),     TEST(test_off),
-		TEST(test_docker_defaults), TEST(test_told),        TEST(test_strangers),
+		TEST(test_plugin_answers),
+		TEST(test_plugin_goes),
+		TEST(test_plugin_bad_answers),
+		TEST(test_plugin_bodies),
+		TEST(test_waiters),
+		TEST(test_off),
+		TEST(test_docker_defaults),
+		TEST(test_told),
+		TEST(test_strangers),
 		TEST(test_connect_errors),
+		TEST(test_credentials_needed),
+		cmocka_unit_test_setup_teardown(test_away_for_too_long, set_up_in_haste, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

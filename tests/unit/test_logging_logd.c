@@ -382,6 +382,96 @@ static void test_totals(void **state)
 	assert_int_equal(totals.oldest_ns, 0);
 }
 
+// The start waits for nobody.
+#define WITH_ROLE(uri) AWSLOGS ",\"mode\":\"non-blocking\",\"awslogs-credentials-endpoint\":\"" uri "\""
+static unsigned credential_changes;
+
+static void on_credentials(void *arg)
+{
+	(void)arg;
+	credential_changes++;
+}
+
+// As one text: "a b".
+static const char *credentials(size_t max)
+{
+	static char text[128];
+	const char *ids[8];
+	size_t count = logd_credentials(logd, ids, max);
+
+	*text = '\0';
+	for (size_t i = 0; i < count; i++) {
+		strcat(text, i ? " " : "");
+		strcat(text, ids[i]);
+	}
+	return text;
+}
+
+// Ids of tasks whose logs are read or wait, each once; from before a restart, too; until all has been shipped.
+static void test_credentials(void **state)
+{
+	static const struct {
+		char digit;
+		const char *more;
+		unsigned changes;
+	} starts[] = {
+		{'1', WITH_ROLE("/v2/credentials/two"), 1},
+		{'2', WITH_ROLE("/v2/credentials/one"), 2},
+		{'3', WITH_ROLE("/v2/credentials/two"), 3},
+		{'4', WITH_ROLE("/v2/credentials/"), 3},
+		{'5', WITH_ROLE("/other/three"), 3},
+		{'6', AWSLOGS ",\"mode\":\"non-blocking\"", 3},
+		{'7', SYSLOG, 3},
+	};
+	char container[] = CONTAINER;
+	int writers[ARRAY_SIZE(starts)];
+
+	(void)state;
+	credential_changes = 0;
+	logd_on_credentials(logd, on_credentials, NULL);
+	assert_string_equal(credentials(8), "");
+	for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
+		_cleanup_free_ char *path = xasprintf("%s/%c", logging_dir, starts[i].digit);
+
+		assert_int_equal(mkfifo(path, 0600), 0);
+		writers[i] = open(path, O_RDWR | O_CLOEXEC);
+		container[0] = starts[i].digit;
+		start(container, path, starts[i].more);
+		expect_answer(200, "\"Err\":\"\"");
+		assert_int_equal(credential_changes, starts[i].changes);
+	}
+	assert_string_equal(credentials(8), "one two");
+	assert_string_equal(credentials(1), "two"); // the newest
+	for (size_t i = 0; i < ARRAY_SIZE(writers); i++)
+		close(writers[i]);
+}
+
+static bool needs_none(void)
+{
+	return !*credentials(8);
+}
+
+static void test_credentials_of_what_waits(void **state)
+{
+	_cleanup_free_ char *stop = xasprintf("{\"File\":\"%s\"}", fifo);
+
+	(void)state;
+	start(CONTAINER, fifo, WITH_ROLE("/v2/credentials/x"));
+	expect_answer(200, "\"Err\":\"\"");
+	send_line(0);
+	wait_for(has_line);
+	ask("LogDriver.StopLogging", stop);
+	expect_answer(200, "\"Err\":\"\"");
+	logd = logd_free(logd);
+	start_logd();
+	assert_string_equal(credentials(8), "x");
+	credential_changes = 0;
+	logd_on_credentials(logd, on_credentials, NULL);
+	spool_confirm(fake.open->spool, spool_tail(fake.open->spool));
+	wait_for(needs_none);
+	assert_int_equal(credential_changes, 1);
+}
+
 static bool is_lost(void)
 {
 	struct log_totals totals;
@@ -438,6 +528,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_descriptors, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_goes_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_totals, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_credentials, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_credentials_of_what_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_router_gone, setup, teardown),
 	};
 
