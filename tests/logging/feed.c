@@ -48,7 +48,7 @@ static double seconds(clockid_t clock)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static void die(const struct error *err)
+static __attribute__((noreturn)) void die(const struct error *err)
 {
 	fprintf(stderr, "feed: %s\n", err->message);
 	exit(2);

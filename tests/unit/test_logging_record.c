@@ -42,7 +42,6 @@ static void examples(void **state)
 {
 	(void)state;
 	static char big[16384];
-	_cleanup_free_ char *first = NULL;
 	struct buf hex_id = {0};
 	memset(big, 'x', sizeof(big));
 	for (size_t i = 0; i < 64; i++)
