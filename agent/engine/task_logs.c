@@ -50,7 +50,7 @@ bool engine_keeps(struct entry *entry)
 	const struct engine_options *o = &entry->engine->o;
 	bool needed = o->role_needed && signs_with_role(entry->task) && o->role_needed(entry->task, o->arg);
 	if (!entry->kept && needed && may_keep(entry)) {
-		log_info("the execution role's credentials are kept: logs of the task wait for being shipped",
+		log_info("the execution role's credentials are kept: logs of the task may wait to be shipped",
 			 "task=%s", entry->task->arn);
 		entry->kept = true;
 	}

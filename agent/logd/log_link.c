@@ -66,6 +66,11 @@ bool log_link_up(const struct log_link *link)
 	return link->up;
 }
 
+bool log_link_absent(const struct log_link *link)
+{
+	return !link->up && link->told == ENOENT;
+}
+
 void log_link_send(struct log_link *link, unsigned type, const char *field)
 {
 	if (link->up)

@@ -18,4 +18,6 @@ struct log_link *log_link_free(struct log_link *link);
 void log_link_start(
 	struct log_link *link); // connects now, if it is not connected: the first time, or when there is hope
 bool log_link_up(const struct log_link *link);
+// There is not even a socket, as on a host without ecs-logd: one that dies leaves it behind.
+bool log_link_absent(const struct log_link *link);
 void log_link_send(struct log_link *link, unsigned type, const char *field);

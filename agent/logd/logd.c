@@ -214,7 +214,7 @@ static int compare_ids(const void *a, const void *b)
 
 bool logd_needs_credentials(const struct logd *logd, const char *id)
 {
-	if (!logd->link)
+	if (!logd->link || log_link_absent(logd->link))
 		return false;
 	if (!logd->needed_known)
 		return loop_now(logd->options.loop) - logd->unknown_since < LOGD_AWAY_MS;

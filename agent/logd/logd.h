@@ -46,5 +46,5 @@ void logd_stopping(struct logd *logd, const char *docker_id);
 void logd_exited(struct logd *logd, const char *docker_id);
 
 // Whether ecs-logd has logs to ship with these credentials of a task, by its last word. While it has said nothing,
-// for LOGD_AWAY_MS since its last word or since ecsd began: it may have.
+// for LOGD_AWAY_MS since its last word or since ecsd began: it may have, if there is one on this host.
 bool logd_needs_credentials(const struct logd *logd, const char *id);

@@ -441,11 +441,25 @@ static void test_credentials_needed(void **state)
 	assert_true(logd_needs_credentials(bed->logd, "a"));
 }
 
+// Without ecs-logd on the host nobody is waited for.
+static void test_credentials_without_ecs_logd(void **state)
+{
+	struct bed *bed = *state;
+	uint64_t began = loop_now(bed->loop);
+	make_logd(bed, LOG_DRIVER_BIT(LOG_AWSLOGS));
+	wait_needed(bed, "a", false);
+	assert_true(loop_now(bed->loop) < began + LOGD_AWAY_MS);
+	bed->ids[0] = "a";
+	logd_up(bed);
+	wait_needed(bed, "a", true);
+}
+
 // Who stays away for an hour, from ecsd's start on or after its last word, has no claim any more.
 static void test_away_for_too_long(void **state)
 {
 	struct bed *bed = *state;
 	uint64_t began = loop_now(bed->loop);
+	close(listen_at(bed->socket_path)); // it was there once
 	make_logd(bed, LOG_DRIVER_BIT(LOG_AWSLOGS));
 	wait_needed(bed, "a", false);
 	assert_true(loop_now(bed->loop) >= began + LOGD_AWAY_MS);
@@ -538,6 +552,7 @@ int main(void)
 		TEST(test_strangers),
 		TEST(test_connect_errors),
 		TEST(test_credentials_needed),
+		TEST(test_credentials_without_ecs_logd),
 		cmocka_unit_test_setup_teardown(test_away_for_too_long, set_up_in_haste, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
