@@ -26,7 +26,10 @@ void *xmemdup(const void *p, size_t size);
 // Replaces *s by a copy of value (which may be NULL or part of *s).
 void str_replace(char **s, const char *value);
 bool str_equal(const char *a, const char *b); // NULL equals NULL only
-bool str_empty(const char *s);                // NULL or ""
+static inline bool str_empty(const char *s)   // NULL or ""
+{
+	return !s || !*s;
+}
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
 // Trims ASCII white space in place; returns the new start inside s.

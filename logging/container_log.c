@@ -74,6 +74,7 @@ static void free_parts(struct container_log *log)
 
 	answer_all(log, NULL);
 	while ((fifo = LIST_FIRST(&log->fifos))) {
+		// NOLINTNEXTLINE(clang-analyzer-unix.Malloc): LIST_REMOVE has moved the head
 		stream_free(fifo->stream);
 		LIST_REMOVE(fifo, next);
 		free(fifo);

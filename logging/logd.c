@@ -127,6 +127,7 @@ struct logd *logd_free(struct logd *logd)
 	timer_done(&logd->flush_timer);
 	orphans_free(logd->orphans);
 	while ((entry = LIST_FIRST(&logd->entries))) {
+		// NOLINTNEXTLINE(clang-analyzer-unix.Malloc): LIST_REMOVE has moved the head
 		container_log_close(entry->log);
 		remove_entry(entry);
 	}

@@ -89,7 +89,7 @@ static int listen_at(const char *path, int *fd, struct error *err)
 		return error_set(err, EINVAL,
 				 "the path of a socket is \"%s\", an absolute path of at most %zu bytes was expected",
 				 path, sizeof(address.sun_path) - 1);
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path) + 1);
 	if (unix_connect(path, &other, NULL) == 0) {
 		close(other);
 		return error_set(err, EADDRINUSE, "somebody serves at %s already", path);

@@ -58,6 +58,7 @@ struct orphans *orphans_free(struct orphans *orphans)
 	if (!orphans)
 		return NULL;
 	while (!LIST_EMPTY(&orphans->list))
+		// NOLINTNEXTLINE(clang-analyzer-unix.Malloc): LIST_REMOVE has moved the head
 		forget(LIST_FIRST(&orphans->list));
 	timer_done(&orphans->timer);
 	free(orphans->directory);

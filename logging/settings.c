@@ -34,7 +34,7 @@ static void free_map(struct json_map *map);
 
 int stream_settings_make(struct stream_settings *settings, const struct log_info *info, struct error *err)
 {
-	enum log_driver driver;
+	enum log_driver driver = LOG_AWSLOGS;
 	int r = driver_of(&info->config, &driver, err);
 
 	*settings = (struct stream_settings){0};

@@ -17,7 +17,7 @@ printf '%s\n' $(git ls-files -co --exclude-standard 'common/*.c' 'agent/*.c' 'cg
 	xargs -P 2 -n 8 sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$@" -- '"$flags"' 2>/dev/null' clang-tidy || fail clang-tidy
 # shellcheck disable=SC2086
 cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -j 2 \
-	--suppress=missingIncludeSystem -D_GNU_SOURCE -I. -Iagent common agent cgroups || fail cppcheck
+	--suppress=missingIncludeSystem -D_GNU_SOURCE '-DLIST_HEAD(name,type)=struct name{struct type*first;}' -I. -Iagent common agent cgroups logging || fail cppcheck
 # shellcheck disable=SC2046
 shellcheck $(git ls-files -co --exclude-standard '*.sh' 'dist/debian/*.p*') dist/maintain dist/amazon-ecs-init .ci/run || fail shellcheck
 # shellcheck disable=SC2046
