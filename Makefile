@@ -16,8 +16,10 @@ B          ?= build
 V          ?= 0
 Q          := $(if $(filter 0,$(V)),@,)
 
+# `make deps` begins without it.
+PKG_CONFIG := $(shell command -v pkg-config || echo :)
 # Its name changed with version 6.
-MSGPACK    := $(shell pkg-config --exists msgpack-c && echo msgpack-c || echo msgpack)
+MSGPACK    := $(shell $(PKG_CONFIG) --exists msgpack-c && echo msgpack-c || echo msgpack)
 PKGS       := libcurl libcrypto libssl json-c libevent_core libevent_extra sqlite3 libseccomp libcap libsystemd zlib libxxhash libpcre2-8 $(MSGPACK)
 WARN       := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wno-sign-conversion \
               -Wformat=2 -Wno-format-nonliteral -Wpointer-arith -Wundef -Wvla -Werror
@@ -31,8 +33,8 @@ LDFLAGS    += -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(SAN)
 ifeq ($(SAN),)
 CPPFLAGS   += $(FORTIFY)
 endif
-PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
-PKG_LIBS    = $(shell pkg-config --libs $(PKGS)) -lwslay -lm
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS))
+PKG_LIBS    = $(shell $(PKG_CONFIG) --libs $(PKGS)) -lwslay -lm
 
 COMMON     := $(wildcard common/*.c common/aws/*.c)
 ENDPOINT   := $(wildcard agent/endpoint/server/*.c)
