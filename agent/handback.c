@@ -135,7 +135,8 @@ static int conclude(const struct findings *findings)
 	}
 	if (findings->ended)
 		fprintf(findings->out,
-			"%zu ended tasks are not cleaned up yet; what is left of them stays when ecsd ends\n",
+			"%zu ended tasks are not cleaned up yet, or have logs to be shipped; what is left of them "
+			"stays when ecsd ends\n",
 			findings->ended);
 	fprintf(findings->out, "safe: no task runs, and ECS has been told everything\n");
 	return 0;

@@ -480,7 +480,7 @@ static int read_all(int fd, struct buf *b)
 
 char *read_file(const char *path, size_t max, size_t *len)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); // a FIFO holds up nobody
 	// A ceiling of 0 would mean none to the buffer.
 	struct buf b = {.max = max ? max : 1};
 	int r;

@@ -8,6 +8,8 @@
 
 #define CONTAINER_ID_DIGITS 64
 #define PAUSE_MS 1000
+#define CREDENTIALS_MS \
+	100 // changes of so long are told at once: well before a task that has ended at once is cleaned up
 
 struct logd_control {
 	struct loop *loop;
@@ -15,7 +17,7 @@ struct logd_control {
 	const struct logd_control_callbacks *callbacks;
 	void *arg;
 	struct channel *channel; // NULL: no ecsd
-	struct timer counters;
+	struct timer counters, credentials;
 	struct timer pause; // of accepting
 	int listen_fd;
 	bool greeted; // HELLO has come
@@ -39,6 +41,7 @@ struct logd_control *logd_control_new(struct loop *loop, int listen_fd, const st
 	struct logd_control *control = xcalloc(1, sizeof(*control));
 	*control = (struct logd_control){.loop = loop, .listen_fd = listen_fd, .callbacks = callbacks, .arg = arg};
 	timer_init(&control->counters, loop, send_counters, control);
+	timer_init(&control->credentials, loop, send_credentials, control);
 	timer_init(&control->pause, loop, accept_again, control);
 	control->watch = watch_new(loop, listen_fd, LOOP_READ, on_accept, control);
 	return control;
@@ -50,6 +53,7 @@ struct logd_control *logd_control_free(struct logd_control *control)
 		return NULL;
 	drop(control);
 	timer_done(&control->counters);
+	timer_done(&control->credentials);
 	timer_done(&control->pause);
 	watch_free(control->watch);
 	close(control->listen_fd);
@@ -133,7 +137,7 @@ static void on_end(int result, void *arg)
 static void drop(struct logd_control *control)
 {
 	timer_stop(&control->counters);
-	loop_defer_cancel(control->loop, send_credentials, control);
+	timer_stop(&control->credentials);
 	control->channel = channel_free(control->channel);
 	control->greeted = false;
 }
@@ -157,9 +161,8 @@ static void send_counters(void *arg)
 
 void logd_control_credentials(struct logd_control *control)
 {
-	loop_defer_cancel(control->loop, send_credentials, control);
-	if (control->greeted)
-		loop_defer(control->loop, send_credentials, control);
+	if (control->greeted && !timer_running(&control->credentials))
+		timer_start(&control->credentials, CREDENTIALS_MS);
 }
 
 static void send_credentials(void *arg)

@@ -1,6 +1,7 @@
 // ecs-logd's end of the socket to ecsd: which containers are being stopped and which have ended, and in the
-// other direction what ecs-logd counts, and which tasks' credentials it needs. One ecsd at a time; a new connection replaces the old one. Without any, ecs-logd
-// has to find out by itself that a container has ended (logging.md §7.3).
+// other direction what ecs-logd counts, and which tasks' credentials it needs. One ecsd at a time; a new
+// connection replaces the old one. Without any, ecs-logd has to find out by itself that a container has ended (logging.md
+// §7.3).
 #pragma once
 
 #include "common/loop.h"
@@ -28,7 +29,7 @@ struct logd_control;
 struct logd_control *logd_control_new(struct loop *loop, int listen_fd, const struct logd_control_callbacks *callbacks,
 				      void *arg);
 struct logd_control *logd_control_free(struct logd_control *control);
-// Other credentials are needed: says so, once for all changes of a turn. A new connection is told by itself.
+// Other credentials are needed: says so soon, once for all changes until then. A new connection is told by itself.
 void logd_control_credentials(struct logd_control *control);
 // Somebody is there who tells of ends.
 bool logd_control_connected(const struct logd_control *control);

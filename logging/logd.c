@@ -390,22 +390,34 @@ static int compare_ids(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-size_t logd_credentials(const struct logd *logd, const char **ids, size_t max)
+static size_t sort_distinct(const char **ids, size_t count)
 {
-	size_t count = 0, distinct = 0;
-	struct entry *entry;
+	size_t distinct = 0;
 
-	LIST_FOREACH (entry, &logd->entries, next) {
-		const char *id = container_log_credentials_id(entry->log);
-
-		if (id && count < max)
-			ids[count++] = id;
-	}
 	qsort(ids, count, sizeof(*ids), compare_ids);
 	for (size_t i = 0; i < count; i++)
 		if (i == 0 || !str_equal(ids[i], ids[i - 1]))
 			ids[distinct++] = ids[i];
 	return distinct;
+}
+
+size_t logd_credentials(const struct logd *logd, const char **ids, size_t max)
+{
+	size_t count = 0;
+	struct entry *entry;
+
+	LIST_FOREACH (entry, &logd->entries, next) {
+		const char *id = container_log_credentials_id(entry->log);
+
+		if (!id)
+			continue;
+		if (count == max)
+			count = sort_distinct(ids, count);
+		if (count == max)
+			break;
+		ids[count++] = id;
+	}
+	return sort_distinct(ids, count);
 }
 
 void logd_on_credentials(struct logd *logd, void (*changed)(void *arg), void *arg)

@@ -22,7 +22,7 @@ struct logd *logd_new(struct loop *loop, const struct logd_options *options, str
 struct logd *logd_free(struct logd *logd); // what waits is on disk when it returns NULL
 // From ecsd: the container stops, or its process is gone.
 void logd_release(struct logd *logd, const char *container_id);
-// Distinct ids of credentials that logs which are read or wait are shipped with, at most max: of more logs the newest.
+// Distinct ids of credentials that logs which are read or wait are shipped with, at most max of them.
 // Borrowed until the loop's next turn. changed: they may be others now; not for what is there from the start.
 size_t logd_credentials(const struct logd *logd, const char **ids, size_t max);
 void logd_on_credentials(struct logd *logd, void (*changed)(void *arg), void *arg);

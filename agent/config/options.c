@@ -338,7 +338,7 @@ const struct option config_options[] = {
 	{"ECSD_ROTATING_CREDENTIALS_FILE", NULL, &config_text, AT(rotating_credentials_file), "/root/.aws/credentials",
 	 NULL, WORKS, .help = "ECS Anywhere: credentials file that the SSM agent writes"},
 	{"ECS_ALTERNATE_CREDENTIAL_PROFILE", NULL, &config_text, AT(rotating_credentials_profile), "default", NULL,
-	 WORKS, .help = "ECS Anywhere: section of it"},
+	 WORKS, .help = "section of it; without ECS_EXTERNAL no effect"},
 	{"AWS_WEB_IDENTITY_TOKEN_FILE", NULL, &config_text, NO_MEMBER, "", NULL, LATER, .help = "web identity",
 	 .detail = "web identity"},
 	{"AWS_ROLE_ARN", NULL, &config_text, NO_MEMBER, "", NULL, LATER, .help = "web identity",

@@ -56,6 +56,7 @@ struct entry {
 	bool remove_cgroup;            // once the facts are on disk
 	bool told_stopped;
 	bool kept;             // cleaned up, but for its execution role's credentials
+	bool left_images;      // which are those of no task for it, from when it is kept on
 	struct host_need need; // of the host's resources (admit.h)
 	enum host_state host;
 	bool admitted;    // out of the queue in this turn: decide again

@@ -17,7 +17,7 @@ void image_cycle_start(struct image_cycle *cycle); // Docker answers, tasks are 
 
 // A container's image was inspected: it is about to be used.
 void image_cycle_used(struct image_cycle *cycle, const struct container *container, int64_t size);
-// The task leaves memory: its images are unused from now on.
+// The task leaves memory, or nothing of it is left that needs images: they are unused from now on.
 void image_cycle_forgotten(struct image_cycle *cycle, const struct task *task);
 
 // The operation must wait: the image that the container needs is being removed.

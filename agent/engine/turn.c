@@ -102,7 +102,7 @@ static void decide(struct engine *engine, struct entry *entry, struct plans *pla
 		else if (action->kind == ACTION_REMOVE_CGROUP)
 			entry->remove_cgroup = true;
 		else if (action->kind == ACTION_FORGET && engine_keeps(entry))
-			entry->wake_at = env.now + ROLE_LOOK_MS;
+			entry->wake_at = (env.now / ROLE_LOOK_MS + 1) * ROLE_LOOK_MS; // all of them at once
 		else if (action->kind == ACTION_FORGET)
 			entry->forget = true;
 		else if (action->kind == ACTION_WAKE && (entry->wake_at == 0 || action->at < entry->wake_at))
@@ -134,11 +134,20 @@ static void decide_all(struct engine *engine, struct plans *plans)
 
 // --- effects ---
 
+static void leave_images(struct engine *engine, struct entry *entry)
+{
+	if (!entry->left_images)
+		image_cycle_forgotten(engine->images, entry->task);
+	entry->left_images = true;
+}
+
 static void forget_entries(struct engine *engine)
 {
 	for (size_t i = 0; i < engine->count;) {
 		struct entry *entry = engine->entries[i];
 		if (!entry->forget) {
+			if (entry->kept)
+				leave_images(engine, entry);
 			i++;
 			continue;
 		}
@@ -146,7 +155,7 @@ static void forget_entries(struct engine *engine)
 		if (!entry->refused) {
 			log_info("task cleaned up", "task=%s", entry->task->arn);
 			engine->o.on_task_forgotten(entry->task, engine->o.arg);
-			image_cycle_forgotten(engine->images, entry->task);
+			leave_images(engine, entry);
 		}
 		engine_remove(engine, entry);
 	}

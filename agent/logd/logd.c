@@ -237,7 +237,7 @@ static void on_credentials(struct logd *logd, const struct wire_message *message
 static void forget_needed(struct logd *logd)
 {
 	for (size_t i = 0; i < logd->needed_count; i++)
-		free(logd->needed[i]);
+		secret_free(logd->needed[i]); // whoever knows one can ask ecs-endpoint
 	free(TAKE(logd->needed));
 	logd->needed_count = 0;
 	logd->needed_known = false;

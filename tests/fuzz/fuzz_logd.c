@@ -60,7 +60,7 @@ static void check_needed(const struct logd *logd)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct loop *loop = fuzz_loop(1);
+	struct loop *loop = fuzz_loop(100000); // what ecs-logd says a little later comes at once
 	if (size < 1)
 		return 0;
 	struct cutter cutter = {data[0] >> 1};
@@ -72,6 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct log_link *link = logd.link = log_link_new(loop, "/nowhere", &link_callbacks, &logd);
 	_cleanup_free_ char *stream = fuzz_bytes(data + 1, size - 1);
 	timer_init(&control.counters, loop, send_counters, &control);
+	timer_init(&control.credentials, loop, send_credentials, &control);
 	changes = 0;
 	fuzz_pair(pair);
 	if (server)
@@ -90,6 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CHECK(!logd_control_connected(&control) || control.channel);
 	drop(&control);
 	timer_done(&control.counters);
+	timer_done(&control.credentials);
 	log_link_free(link);
 	forget_needed(&logd);
 	fuzz_drain(pair[1], &sent);

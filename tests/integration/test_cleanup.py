@@ -5,6 +5,7 @@ ECSD_TEST_BIG_DISK=1 makes the last part large: a root of 1 GiB, 50 images of 20
 import io
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import tarfile
@@ -263,6 +264,23 @@ def test_deploys_do_not_fill_the_disk(small):
         return message_id in [message.get("messageId") for _, message in bed.cp.acks()]
     wait_until(acknowledged, 30, "acknowledgement once there is room again", 0.3)
     bed.cp.wait_task_status(third["arn"], "RUNNING")
+
+
+def test_room_is_made_while_credentials_are_kept(small):
+    """An ecs-logd that does not say what it needs: the tasks' execution roles are kept, their images are not."""
+    role = {"host_config": {"LogConfig": {"Type": "none", "Config": {}}}, "logsAuthStrategy": "ExecutionRole"}
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(small.agent.environment["ECSD_LOGD_SOCKET"])
+        silent.listen()
+        bed = small.start()
+        for number in range(8):
+            task = tasks.task(tasks.container("m", image=bed.registry.add("app", str(number), 60), **role),
+                              executionRoleCredentials=tasks.credentials())
+            bed.run_task(task)
+            stop_task(bed, task)
+            assert bed.instance.used_percent() < 99
+        assert bed.agent.log().count("the execution role's credentials are kept") >= 4
+        assert bed.agent.log().count("image removed") >= 4
 
 
 def test_no_room_can_be_made(small):
