@@ -10,8 +10,8 @@
 #include "logging/event_text.h"
 #include "logging/put_batch.h"
 #include "test_log_records.h"
+#include "test_tree.h"
 
-#include <dirent.h>
 #include <zlib.h>
 
 #define SCALE 60 // a second is a minute
@@ -188,25 +188,6 @@ static inline void set_variable(const char *name, const char *value)
 		i++;
 	variables[i][0] = name;
 	variables[i][1] = value;
-}
-
-static inline void remove_tree(const char *path)
-{
-	DIR *d = opendir(path);
-
-	for (struct dirent *entry; d && (entry = readdir(d));) {
-		_cleanup_free_ char *below = xasprintf("%s/%s", path, entry->d_name);
-
-		if (str_equal(entry->d_name, ".") || str_equal(entry->d_name, ".."))
-			continue;
-		if (entry->d_type == DT_DIR)
-			remove_tree(below);
-		else
-			unlink(below);
-	}
-	if (d)
-		closedir(d);
-	rmdir(path);
 }
 
 static inline int setup(void **state)

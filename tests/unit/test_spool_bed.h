@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "logging/spool.h"
 #include "test_log_records.h"
+#include "test_tree.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -38,23 +39,6 @@ static inline void turn(void)
 {
 	loop_defer(loop, stop_loop, loop);
 	assert_int_equal(loop_run(loop), 0);
-}
-
-static inline void remove_tree(const char *path)
-{
-	DIR *d = opendir(path);
-	for (struct dirent *entry; d && (entry = readdir(d));) {
-		_cleanup_free_ char *below = xasprintf("%s/%s", path, entry->d_name);
-		if (str_equal(entry->d_name, ".") || str_equal(entry->d_name, ".."))
-			continue;
-		if (entry->d_type == DT_DIR)
-			remove_tree(below);
-		else
-			unlink(below);
-	}
-	if (d)
-		closedir(d);
-	rmdir(path);
 }
 
 static inline int bed_setup(void **state)
