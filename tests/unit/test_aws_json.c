@@ -416,9 +416,10 @@ static void wrong_clocks(void **state)
 			assert_string_equal(server.seen[1].attempt, "attempt=2; max=3");
 		int64_t learnt = aws_client_wall_ms(client) - wall_ms();
 		bool differs = llabs(cases[i].ahead_s) > 240 && cases[i].repeated;
-		assert_true(llabs(learnt - (differs ? cases[i].ahead_s * 1000 : 0)) <= 1500);
+		// Half of the smallest difference there is, for a machine that has other things to do.
+		assert_true(llabs(learnt - (differs ? cases[i].ahead_s * 1000 : 0)) <= 30000);
 		if (cases[i].repeated) // what was learnt is what is signed with
-			assert_true(llabs(seen_when - aws_client_wall_ms(client)) < 5000);
+			assert_true(llabs(seen_when - aws_client_wall_ms(client)) <= 30000);
 		server_ahead_s = 0;
 		if (i + 1 < ARRAY_SIZE(cases))
 			teardown(NULL);
