@@ -44,8 +44,8 @@ struct instance_options {
 };
 struct instance *instance_new(const struct instance_options *options);
 struct instance *instance_free(struct instance *instance);
-// Region (IMDS if not configured), EC2 identity (none of an external instance), saved identity and its checks (cluster mismatch: exit 5), then on_identified
-// (before Docker is needed), so that the engine can load with the right cluster.
+// Region (IMDS if not configured), EC2 identity (none of an external instance), saved identity and its checks (cluster
+// mismatch: exit 5), then on_identified (before Docker is needed), so that the engine can load with the right cluster.
 void instance_identify(struct instance *instance, void (*on_identified)(void *arg));
 void instance_register(struct instance *instance);
 

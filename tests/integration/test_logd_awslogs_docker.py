@@ -355,17 +355,23 @@ def credentials_are_gone(bed, task):
     bed.agent.wait_log("task cleaned up")
 
 
-@pytest.mark.row(31)
-@pytest.mark.parametrize("restarted", [(), ("ecsd",), ("ecs-logd",), ("ecsd", "ecs-logd")],
-                         ids=["nothing", "ecsd", "ecs-logd", "both"])
-def test_a_task_is_cleaned_up_during_an_outage(make_logged, service, restarted):
-    """Its execution role's credentials stay until its log has been shipped with them (R-3.4)."""
+def ended_in_an_outage(make_logged, service):
+    """A bed, a task that logged 500 lines with its execution role and has ended, and the outage that keeps them waiting."""
     bed = make_logged({"ECSD_CLOCK_SCALE": 20}, **CLEANED_UP_SOON)
     service.expired.add(INSTANCE_KEY[0])
     outage = service.fault("PutLogEvents", "reset", times=100000)
     task = send(bed, logged(service, COUNT.format(count=500, pause=""), role(service)))
     bed.cp.wait_task_status(task["arn"], "STOPPED")
     outage.wait_reached()
+    return bed, task, outage
+
+
+@pytest.mark.row(31)
+@pytest.mark.parametrize("restarted", [(), ("ecsd",), ("ecs-logd",), ("ecsd", "ecs-logd")],
+                         ids=["nothing", "ecsd", "ecs-logd", "both"])
+def test_a_task_is_cleaned_up_during_an_outage(make_logged, service, restarted):
+    """Its execution role's credentials stay until its log has been shipped with them (R-3.4)."""
+    bed, task, outage = ended_in_an_outage(make_logged, service)
     cleaned_up(bed, task)
     if "ecsd" in restarted:
         bed.agent.kill()
@@ -382,12 +388,7 @@ def test_a_task_is_cleaned_up_during_an_outage(make_logged, service, restarted):
 
 @pytest.mark.row(31)
 def test_a_task_is_cleaned_up_while_ecs_logd_is_away(make_logged, service):
-    bed = make_logged({"ECSD_CLOCK_SCALE": 20}, **CLEANED_UP_SOON)
-    service.expired.add(INSTANCE_KEY[0])
-    outage = service.fault("PutLogEvents", "reset", times=100000)
-    task = send(bed, logged(service, COUNT.format(count=500, pause=""), role(service)))
-    bed.cp.wait_task_status(task["arn"], "STOPPED")
-    outage.wait_reached()
+    bed, task, outage = ended_in_an_outage(make_logged, service)
     bed.logd.kill()
     cleaned_up(bed, task)
     outage.release()
